@@ -1,0 +1,199 @@
+/**
+ * A provider is data: its endpoints, how a client authenticates there, and each of its quirks as a typed field. Absent
+ * fields have the safe default, so that an entry says only what is known.
+ *
+ * @since 0.1.0
+ */
+import * as Either from "effect/Either"
+import * as Option from "effect/Option"
+import * as Schema from "effect/Schema"
+import { ProviderId } from "./Credential.ts"
+
+const optional = <S extends Schema.Schema.All>(schema: S) => Schema.optionalWith(schema, { exact: true })
+
+const withDefault = <A, I>(schema: Schema.Schema<A, I>, value: NoInfer<A>) =>
+  Schema.optionalWith(schema, { exact: true, default: () => value })
+
+const Endpoint = Schema.String.pipe(
+  Schema.filter((text) => URL.canParse(text.replaceAll(/\{[a-z0-9_]+\}/gi, "x")) && /^https?:\/\//.test(text), {
+    message: () => "an absolute http(s) URL, such as https://example.com/oauth/token"
+  })
+)
+
+const Seconds = Schema.Number.pipe(
+  Schema.filter((value) => Number.isFinite(value) && value >= 0, { message: () => "a number of seconds" })
+)
+
+const Params = Schema.Record({ key: Schema.String, value: Schema.String })
+
+/**
+ * How the client authenticates at the token endpoint (RFC 6749 2.3, OpenID Connect Core 9).
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export const ClientAuth = Schema.Literal("client_secret_basic", "client_secret_post", "private_key_jwt", "none")
+export type ClientAuth = typeof ClientAuth.Type
+
+/**
+ * A provider definition, as it stands in `PROVIDERS_FILE` and in the built-in catalogue.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export const Provider = Schema.Struct({
+  id: ProviderId,
+  name: optional(Schema.String),
+  authorizationUrl: Endpoint,
+  tokenUrl: Endpoint,
+  /** Where refresh tokens are spent, when that is not the token endpoint. */
+  refreshUrl: optional(Endpoint),
+  /** RFC 7009. */
+  revocationUrl: optional(Endpoint),
+  /** RFC 8414; checked against `iss` of an authorization response (RFC 9207). */
+  issuer: optional(Schema.String),
+  clientAuth: withDefault(ClientAuth, "client_secret_basic"),
+  /** RFC 7636, always S256; `unsupported` alone leaves it out. */
+  pkce: withDefault(Schema.Literal("required", "supported", "unsupported"), "supported"),
+  scopeSeparator: withDefault(Schema.String, " "),
+  defaultScopes: withDefault(Schema.Array(Schema.String), []),
+  authorizationParams: withDefault(Params, {}),
+  tokenParams: withDefault(Params, {}),
+  /** A refresh spends the refresh token and brings the next one. */
+  rotatesRefreshToken: withDefault(Schema.Boolean, true),
+  /** A refresh ends the access token it replaces, so a renewal must wait for those who use it. */
+  refreshInvalidatesAccessToken: withDefault(Schema.Boolean, true),
+  /** What a revocation ends: the token alone, or every token of this user and client. */
+  revocationScope: withDefault(Schema.Literal("token", "grant"), "grant"),
+  /** How long a spent refresh token may be presented again. */
+  reuseGraceSeconds: optional(Seconds),
+  /** How long before its expiry an access token is renewed. */
+  marginSeconds: optional(Seconds),
+  /** How long a refresh token lives, where the answer does not say. */
+  refreshTokenLifetimeSeconds: optional(Seconds),
+  /** How long an access token lives, where the answer does not say. */
+  expiresInSeconds: optional(Seconds),
+  tokenRequestFormat: withDefault(Schema.Literal("form", "json"), "form"),
+  /** Error codes of this provider that mean `invalid_grant`. */
+  invalidGrantAliases: withDefault(Schema.Array(Schema.String), []),
+  /** It answers `invalid_grant` in passing: one confirmation before the user is asked to log in again. */
+  invalidGrantMayPass: withDefault(Schema.Boolean, false),
+  /** Hosts that a URL with variables may have; needed where a variable is more than one label of the host. */
+  allowedHosts: optional(Schema.Array(Schema.String)),
+  docs: optional(Schema.String)
+}).annotations({ identifier: "Provider", parseOptions: { onExcessProperty: "error" } })
+export type Provider = typeof Provider.Type
+
+/**
+ * The name to show.
+ *
+ * @since 0.1.0
+ */
+export const displayName = (provider: Provider): string => provider.name ?? provider.id
+
+/**
+ * The environment variables that hold a provider's client: `GITHUB_CLIENT_ID`, `GITHUB_CLIENT_SECRET`.
+ *
+ * @since 0.1.0
+ * @category configuration
+ */
+export const clientVariables = (provider: Provider) => {
+  const stem = provider.id.toUpperCase().replaceAll(/[^A-Z0-9]/g, "_")
+  return {
+    id: `${stem}_CLIENT_ID`,
+    secret: `${stem}_CLIENT_SECRET`,
+    privateKey: `${stem}_PRIVATE_KEY`
+  } as const
+}
+
+/**
+ * The variables without which this provider's client cannot authenticate.
+ *
+ * @since 0.1.0
+ * @category configuration
+ */
+export const requiredVariables = (provider: Provider): ReadonlyArray<string> => {
+  const names = clientVariables(provider)
+  switch (provider.clientAuth) {
+    case "none":
+      return [names.id]
+    case "private_key_jwt":
+      return [names.id, names.privateKey]
+    default:
+      return [names.id, names.secret]
+  }
+}
+
+const label = /^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$/i
+const pathSegment = /^(?!\.{1,2}$)[a-z0-9._~-]{1,128}$/i
+const hostName = /^[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?$/i
+
+const placeholders = (template: string) => [...template.matchAll(/\{([a-z0-9_]+)\}/gi)].map((match) => match[1] ?? "")
+
+const endpoints = ["authorizationUrl", "tokenUrl", "refreshUrl", "revocationUrl", "issuer"] as const
+
+/**
+ * The names of the `{variables}` in a provider's URLs.
+ *
+ * @since 0.1.0
+ * @category templates
+ */
+export const variables = (provider: Provider): ReadonlyArray<string> => [
+  ...new Set(endpoints.flatMap((field) => placeholders(provider[field] ?? "")))
+]
+
+/**
+ * Fills the `{variables}` of a provider's URLs. A value fills one DNS label or one path segment and cannot break out of
+ * it; a URL of a provider that lists `allowedHosts` must have one of those. Left: which variable is wrong, and what was
+ * expected of it.
+ *
+ * @since 0.1.0
+ * @category templates
+ */
+export const resolve = (
+  provider: Provider,
+  values: Readonly<Record<string, string>>
+): Either.Either<Provider, { readonly variable: string; readonly expected: string }> => {
+  const known = variables(provider)
+  const foreign = Object.keys(values).find((name) => !known.includes(name))
+  if (foreign !== undefined) {
+    return Either.left({
+      variable: foreign,
+      expected: known.length === 0 ? "no variables: this provider has none" : `one of ${known.join(", ")}`
+    })
+  }
+  if (known.length === 0) return Either.right(provider)
+  const filled: Record<string, string> = {}
+  for (const field of endpoints) {
+    const template = provider[field]
+    if (template === undefined) continue
+    const host = /^https?:\/\/([^/?#]*)/.exec(template)?.[1] ?? ""
+    let text = template
+    for (const name of placeholders(template)) {
+      const value = values[name]
+      const inHost = host.includes(`{${name}}`)
+      const shape = inHost ? (provider.allowedHosts === undefined ? label : hostName) : pathSegment
+      if (value === undefined || !shape.test(value)) {
+        return Either.left({ variable: name, expected: inHost ? "one label of a host name" : "one segment of a path" })
+      }
+      text = text.replaceAll(`{${name}}`, value)
+    }
+    const url = URL.canParse(text) ? new URL(text) : undefined
+    if (provider.allowedHosts !== undefined && (url === undefined || !provider.allowedHosts.includes(url.hostname))) {
+      return Either.left({
+        variable: placeholders(template)[0] ?? field,
+        expected: `a host out of ${provider.allowedHosts.join(", ")}`
+      })
+    }
+    filled[field] = text
+  }
+  return Either.right({ ...provider, ...filled })
+}
+
+/**
+ * When a spent refresh token may still be presented again, counted from its spending.
+ *
+ * @since 0.1.0
+ */
+export const reuseGrace = (provider: Provider): Option.Option<number> =>
+  Option.fromNullable(provider.reuseGraceSeconds).pipe(Option.filter((seconds) => seconds > 0))

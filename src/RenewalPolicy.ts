@@ -1,0 +1,156 @@
+/**
+ * Whether a credential needs renewing: an ordered list of pure checks on what is stored, what the provider's data says,
+ * and the time. The first check that has an opinion decides.
+ *
+ * @since 0.1.0
+ */
+import * as Data from "effect/Data"
+import * as DateTime from "effect/DateTime"
+import * as Hash from "effect/Hash"
+import * as Option from "effect/Option"
+import type { OAuth2Credential, ReauthReason } from "./Credential.ts"
+
+/**
+ * - `forced`: the caller asked for it
+ * - `reported`: a consumer saw this generation refused upstream
+ * - `expired`: the access token's time is over
+ * - `expiring`: it will be within the margin
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type DueReason = "forced" | "reported" | "expired" | "expiring"
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export type Verdict = Data.TaggedEnum<{
+  /** Nothing to do: the stored access token is to be served. */
+  Fresh: {}
+  /** To be renewed. `living`: meanwhile the stored access token still serves. */
+  Due: { readonly reason: DueReason; readonly living: boolean }
+  /** No renewal can help, and the access token no longer serves. */
+  Dead: { readonly reason: ReauthReason }
+}>
+export const Verdict = Data.taggedEnum<Verdict>()
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export interface Input {
+  readonly credential: OAuth2Credential
+  /** The provider's own margin, in seconds. */
+  readonly marginSeconds: Option.Option<number>
+  readonly now: DateTime.Utc
+  /** How long the caller needs the token to live, in seconds. */
+  readonly minValidSeconds: number
+  readonly force: boolean
+}
+
+const defaultMarginSeconds = 300
+
+/** Between renewals that a report alone caused: none before the first, then doubling from 30 s to half an hour. */
+const reportBackOffMillis = (streak: number) => (streak === 0 ? 0 : Math.min(30_000 * 2 ** (streak - 1), 1_800_000))
+
+const millis = DateTime.toEpochMillis
+
+/**
+ * The lifetime of the stored access token in milliseconds: as the provider answered it, else from its storing to its
+ * expiry.
+ *
+ * @since 0.1.0
+ */
+export const lifetimeMillis = (credential: OAuth2Credential): Option.Option<number> => {
+  const { accessTokenExpiresAt, lifetimeSeconds } = credential.variant
+  if (accessTokenExpiresAt === undefined) return Option.none()
+  return Option.some(
+    lifetimeSeconds === undefined
+      ? Math.max(0, millis(accessTokenExpiresAt) - millis(credential.storedAt))
+      : lifetimeSeconds * 1000
+  )
+}
+
+/**
+ * How long before its expiry the access token is renewed, in milliseconds: the smaller of the provider's margin (else
+ * 300 s) and 10 % of the lifetime, less a jitter of at most a fifth that differs by credential and generation.
+ * `minValidSeconds` raises it, at most to half the lifetime.
+ *
+ * @since 0.1.0
+ */
+export const marginMillis = (input: Input): number => {
+  const lifetime = Option.getOrElse(lifetimeMillis(input.credential), () => 0)
+  const margin = Math.min(Option.getOrElse(input.marginSeconds, () => defaultMarginSeconds) * 1000, lifetime / 10)
+  const spread = (Hash.string(`${input.credential.id}:${input.credential.generation}`) >>> 0) / 2 ** 32
+  return Math.max(margin * (1 - spread / 5), Math.min(input.minValidSeconds * 1000, lifetime / 2))
+}
+
+/**
+ * Whether the stored access token's own time is over.
+ *
+ * @since 0.1.0
+ */
+export const isExpired = (credential: OAuth2Credential, now: DateTime.Utc): boolean =>
+  credential.variant.accessTokenExpiresAt !== undefined &&
+  millis(credential.variant.accessTokenExpiresAt) <= millis(now)
+
+/**
+ * Whether a consumer reported this very generation as refused upstream.
+ *
+ * @since 0.1.0
+ */
+export const isReported = (credential: OAuth2Credential): boolean =>
+  Option.contains(credential.renewal.reportedGeneration, credential.generation)
+
+/**
+ * Whether anybody may be using the stored access token with success: it is neither expired nor reported.
+ *
+ * @since 0.1.0
+ */
+export const isLiving = (credential: OAuth2Credential, now: DateTime.Utc): boolean =>
+  !isExpired(credential, now) && !isReported(credential)
+
+const unrenewable = ({ credential, now }: Input): Option.Option<ReauthReason> => {
+  const { renewal, variant } = credential
+  if (Option.isSome(renewal.reauth)) return Option.some(renewal.reauth.value.reason)
+  if (variant.refreshToken === undefined) return Option.some("no_refresh_token")
+  if (variant.refreshTokenExpiresAt !== undefined && millis(variant.refreshTokenExpiresAt) <= millis(now)) {
+    return Option.some("refresh_token_expired")
+  }
+  return Option.none()
+}
+
+const due = (input: Input): Option.Option<DueReason> => {
+  const { credential, now } = input
+  if (input.force) return Option.some("forced")
+  if (isExpired(credential, now)) return Option.some("expired")
+  if (
+    isReported(credential) &&
+    millis(now) >= millis(credential.storedAt) + reportBackOffMillis(credential.renewal.reportStreak)
+  ) {
+    return Option.some("reported")
+  }
+  const expiresAt = credential.variant.accessTokenExpiresAt
+  return expiresAt !== undefined && millis(expiresAt) - marginMillis(input) <= millis(now)
+    ? Option.some("expiring")
+    : Option.none()
+}
+
+/**
+ * Judges a credential. What cannot be renewed is `Dead` only once its access token no longer serves, or when the caller
+ * insists on a new one.
+ *
+ * @since 0.1.0
+ */
+export const judge = (input: Input): Verdict => {
+  const { credential, now } = input
+  const reason = due(input)
+  if (Option.isNone(reason)) return Verdict.Fresh()
+  const dead = unrenewable(input)
+  if (Option.isSome(dead)) {
+    const serves = Option.isSome(credential.renewal.reauth) ? isLiving(credential, now) : !isExpired(credential, now)
+    return serves && !input.force ? Verdict.Fresh() : Verdict.Dead({ reason: dead.value })
+  }
+  return Verdict.Due({ reason: reason.value, living: isLiving(credential, now) })
+}

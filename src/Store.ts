@@ -1,0 +1,447 @@
+/**
+ * Where credentials are kept, with what belongs to the same transaction: the attempts to spend a refresh token, and the
+ * outbox of revocations. Secrets are sealed before a driver sees them, in the memory layer too.
+ *
+ * All writing is `commit`: a list of conditional changes, all applied or none.
+ *
+ * @since 0.1.0
+ */
+import * as Context from "effect/Context"
+import * as Data from "effect/Data"
+import * as DateTime from "effect/DateTime"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
+import * as Redacted from "effect/Redacted"
+import { createHmac, randomBytes } from "node:crypto"
+import { Cipher } from "./Cipher.ts"
+import type {
+  Credential,
+  CredentialId,
+  Metadata,
+  OAuth2Credential,
+  ProviderId,
+  RenewalState,
+  Type,
+  UserId
+} from "./Credential.ts"
+import { isOAuth2, toMetadata } from "./Credential.ts"
+import { CredentialNotFound, type StoreUnavailable, Undecryptable } from "./CredentialsError.ts"
+import { type AttemptRow, type Conflict, type CredentialRow, type Driver, RowChange } from "./Store/Driver.ts"
+import * as Memory from "./Store/Memory.ts"
+import * as SealedRow from "./Store/SealedRow.ts"
+import { lentTo, SystemCredentials } from "./SystemCredentials.ts"
+
+/**
+ * The fingerprint of a grant: an HMAC of its newest refresh token under a key of the store's own. Credentials of one
+ * user, provider and client that hold the same refresh token have the same one.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type Grant = string
+
+/**
+ * One spending of a refresh token, written down before it: open (`outcome` none) until its answer is known.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Attempt {
+  readonly id: string
+  readonly userId: UserId
+  readonly provider: ProviderId
+  /** The fingerprint of the refresh token that is spent. */
+  readonly grant: Grant
+  readonly processId: string
+  readonly startedAt: DateTime.Utc
+  /** From here on nothing of this attempt is under way any more. */
+  readonly deadline: DateTime.Utc
+  /** The attempt whose lost answer this one probes. */
+  readonly probeOf: Option.Option<string>
+}
+
+/**
+ * How an attempt ended.
+ *
+ * - `saved`: its tokens are stored
+ * - `superseded`: its tokens came too late; the user had connected anew
+ * - `refused`: the provider said no, nothing was spent that still worked
+ * - `failed`: it never left this machine, or the provider failed
+ * - `lost`: the answer is gone, and the probe found the refresh token spent
+ * - `probed`: its answer never came; another attempt asks again
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type Outcome = "saved" | "superseded" | "refused" | "failed" | "lost" | "probed"
+
+/**
+ * A revocation that is still to be done.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Revocation {
+  readonly id: string
+  readonly credential: Credential
+  readonly dueAt: DateTime.Utc
+  readonly tries: number
+}
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export type Change = Data.TaggedEnum<{
+  /** `exists` when the user has that id; `forgotten` when the user was deleted after `unlessForgottenSince`. */
+  Create: { readonly credential: Credential; readonly unlessForgottenSince: Option.Option<DateTime.Utc> }
+  /** Stores the next generation of a credential; `generation` when the stored one is not the one before. */
+  Replace: { readonly credential: Credential }
+  /** Notes the state of renewal; `generation` when the stored generation is another. */
+  Note: {
+    readonly userId: UserId
+    readonly id: CredentialId
+    readonly generation: number
+    readonly renewal: RenewalState
+  }
+  /** `generation` when the stored generation is another, or there is none. */
+  Remove: { readonly userId: UserId; readonly id: CredentialId; readonly generation: number }
+  /** `attempt` while another attempt for the grant is open. */
+  OpenAttempt: { readonly attempt: Attempt }
+  /** `attempt` when it is not open. */
+  CloseAttempt: { readonly id: string; readonly outcome: Outcome }
+  /** The attempt's exchange is over without a clear answer; `attempt` when it is not open. */
+  ExpireAttempt: { readonly id: string; readonly at: DateTime.Utc }
+  Enqueue: { readonly revocation: Revocation }
+  Postpone: { readonly id: string; readonly dueAt: DateTime.Utc }
+  Dequeue: { readonly id: string }
+  /** Remembers that a user is gone, so that nothing begun before can come back. */
+  Forget: { readonly userId: UserId; readonly at: DateTime.Utc }
+}>
+export const Change = Data.taggedEnum<Change>()
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export interface Filter {
+  readonly provider?: ProviderId
+  readonly type?: Type
+  readonly status?: Metadata["status"]
+}
+
+/**
+ * A place in the order of a list: after this one.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Cursor {
+  readonly createdAt: DateTime.Utc
+  readonly id: string
+}
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export interface Page {
+  readonly items: ReadonlyArray<Metadata>
+  readonly next: Option.Option<Cursor>
+}
+
+/**
+ * @since 0.1.0
+ * @category ports
+ */
+export class Store extends Context.Tag("effect-credentials/Store")<
+  Store,
+  {
+    /** One read. Another user's credential is `CredentialNotFound`; system credentials are found for every user. */
+    readonly get: (
+      userId: UserId,
+      id: CredentialId
+    ) => Effect.Effect<Credential, CredentialNotFound | Undecryptable | StoreUnavailable>
+    /** Like `get` without the secret: a row that does not open is answered with the status `undecryptable`. */
+    readonly metadata: (
+      userId: UserId,
+      id: CredentialId
+    ) => Effect.Effect<Metadata, CredentialNotFound | StoreUnavailable>
+    /** A user's credentials and the system's, ordered by `createdAt`, then `id`. */
+    readonly list: (
+      userId: UserId,
+      filter: Filter,
+      page: { readonly limit: number; readonly after: Option.Option<Cursor> }
+    ) => Effect.Effect<Page, StoreUnavailable>
+    /** All credentials of a user that open, the system's last; and what is known of those that do not. */
+    readonly all: (
+      userId: UserId
+    ) => Effect.Effect<
+      { readonly credentials: ReadonlyArray<Credential>; readonly undecryptable: ReadonlyArray<Metadata> },
+      StoreUnavailable
+    >
+    /** The user's credentials that hold a grant's newest refresh token, in id order; those that do not open are left out. */
+    readonly sharing: (userId: UserId, grant: Grant) => Effect.Effect<ReadonlyArray<OAuth2Credential>, StoreUnavailable>
+    /** The fingerprint of the grant that a credential holds a refresh token of. */
+    readonly grantOf: (credential: Credential) => Option.Option<Grant>
+    readonly openAttempt: (grant: Grant) => Effect.Effect<Option.Option<Attempt>, StoreUnavailable>
+    readonly openAttempts: Effect.Effect<ReadonlyArray<Attempt>, StoreUnavailable>
+    /** Whether the attempt is open, for one whose commit had no answer. */
+    readonly isOpen: (attemptId: string) => Effect.Effect<boolean, StoreUnavailable>
+    /** Revocations due by now, oldest first. A row that does not open is left out. */
+    readonly revocations: (limit: number) => Effect.Effect<ReadonlyArray<Revocation>, StoreUnavailable>
+    /** All changes or none; a condition that does not hold is `Conflict`. After `StoreUnavailable` either may be true. */
+    readonly commit: (changes: ReadonlyArray<Change>) => Effect.Effect<void, Conflict | StoreUnavailable>
+    /** The time by the engine's clock. */
+    readonly now: Effect.Effect<DateTime.Utc, StoreUnavailable>
+    /** The ids of the keys that stored rows are sealed with. */
+    readonly keyIds: Effect.Effect<ReadonlyArray<string>, StoreUnavailable>
+    /** Answers when the engine does. */
+    readonly ping: Effect.Effect<void, StoreUnavailable>
+  }
+>() {}
+
+const toAttemptRow = (attempt: Attempt): AttemptRow => ({
+  ...attempt,
+  startedAt: DateTime.toDateUtc(attempt.startedAt),
+  deadline: DateTime.toDateUtc(attempt.deadline),
+  probeOf: Option.getOrNull(attempt.probeOf)
+})
+
+const fromAttemptRow = (row: AttemptRow): Attempt => ({
+  ...row,
+  userId: row.userId as UserId,
+  provider: row.provider as ProviderId,
+  startedAt: DateTime.unsafeMake(row.startedAt),
+  deadline: DateTime.unsafeMake(row.deadline),
+  probeOf: Option.fromNullable(row.probeOf)
+})
+
+const compare = (one: Cursor, other: Cursor) =>
+  DateTime.toEpochMillis(one.createdAt) - DateTime.toEpochMillis(other.createdAt) ||
+  (one.id < other.id ? -1 : Number(one.id > other.id))
+
+const scanSize = 200
+
+/**
+ * A store over a driver: seals, opens, fingerprints, and adds the system's credentials. Fails with `Undecryptable` when
+ * the store's own fingerprint key does not open: the key ring is not the one it was made with.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const make = Effect.fnUntraced(function* (
+  driver: Driver
+): Effect.fn.Return<Store["Type"], StoreUnavailable | Undecryptable, Cipher> {
+  const cipher = yield* Cipher
+  const system = yield* SystemCredentials
+
+  const fingerprintKey = yield* cipher.seal(randomBytes(32), ["fingerprint-key"]).pipe(
+    Effect.flatMap((fresh) => driver.setting("fingerprint-key", fresh)),
+    Effect.flatMap((stored) => cipher.open(stored, ["fingerprint-key"])),
+    Effect.catchTag("DoesNotOpen", ({ keyId }) => new Undecryptable({ credentialId: "fingerprint-key", keyId }))
+  )
+
+  const grantOf = (credential: Credential): Option.Option<Grant> => {
+    if (!isOAuth2(credential) || credential.variant.refreshToken === undefined) return Option.none()
+    const client = Redacted.value(credential.extra)["mcp_client_id"] ?? ""
+    const token = Redacted.value(credential.variant.refreshToken)
+    return Option.some(
+      createHmac("sha256", fingerprintKey)
+        .update(JSON.stringify([credential.userId, credential.provider, client, token]))
+        .digest("base64url")
+    )
+  }
+
+  const systemOf = (userId: UserId) => system.credentials.map((credential) => lentTo(userId, credential, system.since))
+
+  const find = (userId: UserId, id: CredentialId) =>
+    Effect.flatMap(
+      driver.find(userId, id),
+      Option.match({
+        onNone: () => Effect.fail(new CredentialNotFound({ credentialId: id })),
+        onSome: Effect.succeed
+      })
+    )
+
+  /** The system's credential of that id, else what the rows say. */
+  const orSystem = <A, E>(
+    userId: UserId,
+    id: CredentialId,
+    onSystem: (credential: Credential) => A,
+    onRow: (row: CredentialRow) => Effect.Effect<A, E>
+  ) => {
+    const lent = system.credentials.find((credential) => credential.id === id)
+    return lent === undefined
+      ? Effect.flatMap(find(userId, id), onRow)
+      : Effect.succeed(onSystem(lentTo(userId, lent, system.since)))
+  }
+
+  const metadataOf = (row: CredentialRow) =>
+    SealedRow.openCredential(cipher, row).pipe(
+      Effect.map(toMetadata),
+      Effect.catchTag("DoesNotOpen", () => Effect.succeed(SealedRow.undecryptable(row)))
+    )
+
+  /** Walks a user's rows in order, a page of rows at a time, until `enough`. */
+  const scan = (
+    userId: UserId,
+    filter: Filter,
+    after: Option.Option<Cursor>,
+    limit: number
+  ): Effect.Effect<ReadonlyArray<Metadata>, StoreUnavailable> =>
+    Effect.gen(function* () {
+      const found: Array<Metadata> = []
+      let from = after
+      while (found.length < limit) {
+        const rows = yield* driver.list({
+          userId,
+          provider: filter.provider ?? null,
+          type: filter.type ?? null,
+          after: Option.getOrNull(
+            Option.map(from, (cursor) => ({ createdAt: DateTime.toDateUtc(cursor.createdAt), id: cursor.id }))
+          ),
+          limit: filter.status === undefined ? limit - found.length : scanSize
+        })
+        const items = yield* Effect.forEach(rows, metadataOf)
+        found.push(...items.filter((item) => filter.status === undefined || item.status === filter.status))
+        const last = items.at(-1)
+        if (last === undefined || rows.length < (filter.status === undefined ? limit : scanSize)) break
+        from = Option.some({ createdAt: last.createdAt, id: last.id })
+      }
+      return found.slice(0, limit)
+    })
+
+  const list: Store["Type"]["list"] = Effect.fnUntraced(function* (userId, filter, { after, limit }) {
+    const own = yield* scan(userId, filter, after, limit + 1)
+    const lent = systemOf(userId)
+      .map(toMetadata)
+      .filter(
+        (item) =>
+          (filter.provider === undefined || item.provider === filter.provider) &&
+          (filter.type === undefined || item.type === filter.type) &&
+          (filter.status === undefined || item.status === filter.status) &&
+          Option.match(after, { onNone: () => true, onSome: (cursor) => compare(cursor, item) < 0 })
+      )
+    const items = [...own, ...lent].sort(compare)
+    const page = items.slice(0, limit)
+    const last = page.at(-1)
+    return {
+      items: page,
+      next:
+        items.length > limit && last !== undefined
+          ? Option.some({ createdAt: last.createdAt, id: last.id })
+          : Option.none()
+    }
+  })
+
+  const all: Store["Type"]["all"] = Effect.fnUntraced(function* (userId) {
+    const rows: Array<CredentialRow> = []
+    let from: { readonly createdAt: Date; readonly id: string } | null = null
+    for (;;) {
+      const page: ReadonlyArray<CredentialRow> = yield* driver.list({
+        userId,
+        provider: null,
+        type: null,
+        after: from,
+        limit: scanSize
+      })
+      rows.push(...page)
+      const last = page.at(-1)
+      if (last === undefined || page.length < scanSize) break
+      from = { createdAt: last.createdAt, id: last.id }
+    }
+    const [closed, opened] = yield* Effect.partition(rows, (row) =>
+      Effect.mapError(SealedRow.openCredential(cipher, row), () => SealedRow.undecryptable(row))
+    )
+    return { credentials: [...opened, ...systemOf(userId)], undecryptable: closed }
+  })
+
+  const toRowChange = (change: Change): Effect.Effect<RowChange> => {
+    switch (change._tag) {
+      case "Create":
+        return Effect.map(SealedRow.sealCredential(cipher, change.credential, grantOf(change.credential)), (row) =>
+          RowChange.Create({
+            row,
+            unlessForgottenSince: Option.getOrNull(Option.map(change.unlessForgottenSince, DateTime.toDateUtc))
+          })
+        )
+      case "Replace":
+        return Effect.map(SealedRow.sealCredential(cipher, change.credential, grantOf(change.credential)), (row) =>
+          RowChange.Replace({ row })
+        )
+      case "Note":
+        return Effect.succeed(RowChange.Note({ ...change, renewal: SealedRow.toRenewalRow(change.renewal) }))
+      case "OpenAttempt":
+        return Effect.succeed(RowChange.OpenAttempt({ row: toAttemptRow(change.attempt) }))
+      case "ExpireAttempt":
+        return Effect.succeed(RowChange.ExpireAttempt({ id: change.id, at: DateTime.toDateUtc(change.at) }))
+      case "Enqueue":
+        return Effect.map(SealedRow.sealRevocation(cipher, change.revocation), (row) => RowChange.Enqueue({ row }))
+      case "Postpone":
+        return Effect.succeed(RowChange.Postpone({ id: change.id, dueAt: DateTime.toDateUtc(change.dueAt) }))
+      case "Forget":
+        return Effect.succeed(RowChange.Forget({ userId: change.userId, at: DateTime.toDateUtc(change.at) }))
+      default:
+        return Effect.succeed(change)
+    }
+  }
+
+  return Store.of({
+    get: (userId, id) =>
+      orSystem(
+        userId,
+        id,
+        (lent) => lent,
+        (row) =>
+          Effect.mapError(
+            SealedRow.openCredential(cipher, row),
+            ({ keyId }) => new Undecryptable({ credentialId: id, keyId })
+          )
+      ),
+    metadata: (userId, id) => orSystem(userId, id, toMetadata, metadataOf),
+    list,
+    all,
+    sharing: (userId, grant) =>
+      Effect.flatMap(driver.sharing(userId, grant), (rows) =>
+        Effect.map(
+          Effect.partition(rows, (row) => SealedRow.openCredential(cipher, row)),
+          ([, opened]) => opened.filter(isOAuth2)
+        )
+      ),
+    grantOf,
+    openAttempt: (grant) => Effect.map(driver.openAttempt(grant), Option.map(fromAttemptRow)),
+    openAttempts: Effect.map(driver.openAttempts, (rows) => rows.map(fromAttemptRow)),
+    isOpen: driver.isOpen,
+    revocations: (limit) =>
+      driver.now.pipe(
+        Effect.flatMap((now) => driver.revocations(now, limit)),
+        Effect.flatMap((rows) => Effect.partition(rows, (row) => SealedRow.openRevocation(cipher, row))),
+        Effect.map(([, opened]) => opened)
+      ),
+    commit: (changes) => Effect.flatMap(Effect.forEach(changes, toRowChange), driver.commit),
+    now: Effect.map(driver.now, DateTime.unsafeMake),
+    keyIds: driver.keyIds,
+    ping: driver.ping
+  })
+})
+
+/**
+ * A store over any driver.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layer = <E, R>(
+  driver: Effect.Effect<Driver, E, R>
+): Layer.Layer<Store, E | StoreUnavailable | Undecryptable, R | Cipher> =>
+  Layer.effect(Store, Effect.flatMap(driver, make))
+
+/**
+ * Everything in this process's memory, sealed all the same: for tests, and for what need not last.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerMemory: Layer.Layer<Store, never, Cipher> = Layer.orDie(layer(Memory.make))
