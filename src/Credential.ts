@@ -474,3 +474,18 @@ export interface NewCredential {
   readonly variant: Variant
   readonly extra?: Redacted.Redacted<Extra>
 }
+
+type Changed<V extends Variant> = V extends Variant ? Partial<Omit<V, "type">> & Pick<V, "type"> : never
+
+/**
+ * A new version of a credential: what is absent keeps its value.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Replacement {
+  readonly provider?: ProviderId
+  readonly title?: string
+  readonly variant: Changed<Variant>
+  readonly extra?: Redacted.Redacted<Extra>
+}
