@@ -1,0 +1,143 @@
+/**
+ * How one kind of provider logs in, exchanges, refreshes and revokes; and which handler a provider or a credential has.
+ *
+ * @since 0.1.0
+ */
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import type * as Either from "effect/Either"
+import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
+import * as Redacted from "effect/Redacted"
+import * as Schema from "effect/Schema"
+import type { Extra, OAuth2Credential, ProviderId } from "./Credential.ts"
+import {
+  InvalidRequest,
+  MissingConfig,
+  MissingTokenUrl,
+  type OutboundRefused,
+  type UnknownProvider
+} from "./CredentialsError.ts"
+import * as Mcp from "./HandlerRegistry/Mcp.ts"
+import * as OAuth2 from "./HandlerRegistry/OAuth2.ts"
+import { type Answer, Outbound, type OutboundFailure } from "./Outbound.ts"
+import { type Provider, requiredVariables, resolve } from "./Provider.ts"
+import { ProviderCatalogue } from "./ProviderCatalogue.ts"
+import type { Client, Denial, TokenSet } from "./TokenEndpoint.ts"
+
+/**
+ * One provider and this service's client there.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Handler {
+  readonly provider: Provider
+  /** Where the user's browser is sent (RFC 6749 4.1.1). */
+  readonly authorizationUrl: (request: {
+    readonly state: Redacted.Redacted
+    readonly redirectUri: string
+    readonly scopes: ReadonlyArray<string>
+    readonly codeChallenge: string | undefined
+  }) => Redacted.Redacted
+  /** Sends the code; `read` says what the answer means. */
+  readonly exchange: (grant: {
+    readonly code: Redacted.Redacted
+    readonly redirectUri: string
+    readonly codeVerifier: Option.Option<Redacted.Redacted>
+  }) => Effect.Effect<Answer, OutboundRefused | OutboundFailure>
+  /** Spends the refresh token; `read` says what the answer means. */
+  readonly refresh: (refreshToken: Redacted.Redacted) => Effect.Effect<Answer, OutboundRefused | OutboundFailure>
+  readonly read: (answer: Answer) => Effect.Effect<Either.Either<TokenSet, Denial>>
+  /** Absent where the provider has no such endpoint. Left: refused, for good or for now. */
+  readonly revoke?: (
+    token: Redacted.Redacted,
+    hint: "refresh_token" | "access_token"
+  ) => Effect.Effect<Either.Either<void, { readonly final: boolean }>, OutboundRefused | OutboundFailure>
+}
+
+/**
+ * @since 0.1.0
+ * @category services
+ */
+export class HandlerRegistry extends Context.Tag("effect-credentials/HandlerRegistry")<
+  HandlerRegistry,
+  {
+    /** The handler for a login at a provider, whose URLs these variables fill. */
+    readonly forLogin: (
+      provider: ProviderId,
+      variables: Readonly<Record<string, string>>
+    ) => Effect.Effect<Handler, UnknownProvider | MissingConfig | InvalidRequest>
+    /** The handler that renews and revokes a credential. */
+    readonly of: (
+      credential: OAuth2Credential
+    ) => Effect.Effect<Handler, UnknownProvider | MissingConfig | MissingTokenUrl>
+    /** Whether this service is a client of the provider. */
+    readonly isConfigured: (provider: Provider) => boolean
+  }
+>() {}
+
+const Variables = Schema.Struct({ variables: Schema.Record({ key: Schema.String, value: Schema.String }) })
+
+/**
+ * The values of a provider's URL variables that a credential keeps.
+ *
+ * @since 0.1.0
+ */
+export const variablesOf = (extra: Extra): Readonly<Record<string, string>> =>
+  Option.match(Schema.decodeUnknownOption(Variables)(extra), {
+    onNone: () => ({}),
+    onSome: ({ variables }) => variables
+  })
+
+/**
+ * Handlers for the catalogue's providers and for MCP logins. `clients` says which client this service is at a provider.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layer = (options: {
+  readonly clients: (provider: Provider) => Option.Option<Client>
+}): Layer.Layer<HandlerRegistry, never, ProviderCatalogue | Outbound> =>
+  Layer.effect(
+    HandlerRegistry,
+    Effect.gen(function* () {
+      const catalogue = yield* ProviderCatalogue
+      const outbound = yield* Outbound
+
+      const clientOf = (provider: Provider) =>
+        Effect.mapError(
+          options.clients(provider),
+          () => new MissingConfig({ provider: provider.id, variables: requiredVariables(provider) })
+        )
+
+      const forLogin: HandlerRegistry["Type"]["forLogin"] = Effect.fnUntraced(function* (id, variables) {
+        const template = yield* catalogue.get(id)
+        const provider = yield* Effect.mapError(
+          resolve(template, variables),
+          ({ expected, variable }) => new InvalidRequest({ issues: [{ field: `variables.${variable}`, expected }] })
+        )
+        return OAuth2.make(outbound, provider, yield* clientOf(provider))
+      })
+
+      const ofMcp = (credential: OAuth2Credential) =>
+        Option.match(Mcp.rebuild(Redacted.value(credential.extra)), {
+          onNone: () =>
+            Effect.fail(new MissingTokenUrl({ credentialId: credential.id, provider: credential.provider })),
+          onSome: ({ client, provider }) => Effect.succeed(OAuth2.make(outbound, provider, client))
+        })
+
+      return HandlerRegistry.of({
+        forLogin,
+        of: (credential) =>
+          credential.provider === Mcp.providerId
+            ? ofMcp(credential)
+            : Effect.catchTag(
+                forLogin(credential.provider, variablesOf(Redacted.value(credential.extra))),
+                "InvalidRequest",
+                () => Effect.fail(new MissingTokenUrl({ credentialId: credential.id, provider: credential.provider }))
+              ),
+        isConfigured: (provider) => Option.isSome(options.clients(provider))
+      })
+    })
+  )
