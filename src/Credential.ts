@@ -16,7 +16,7 @@ import * as Schema from "effect/Schema"
  * @category ids
  */
 export const UserId = Schema.String.pipe(
-  Schema.pattern(/^[^\u0000-\u001f\u007f]{1,255}$/, { message: () => "1 to 255 printable characters" }),
+  Schema.pattern(/^[^\p{Cc}]{1,255}$/u, { message: () => "1 to 255 characters, none of them a control character" }),
   Schema.brand("UserId")
 )
 export type UserId = typeof UserId.Type

@@ -362,7 +362,7 @@ export class Undecryptable extends Schema.TaggedError<Undecryptable>("effect-cre
 ) {
   readonly retryable = false
   override get message() {
-    return `Credential ${this.credentialId}, sealed with key ${JSON.stringify(this.keyId)}, does not open: restore the key or the row, or replace the credential.`
+    return `Credential ${this.credentialId}, sealed with key ${JSON.stringify(this.keyId)}, does not open: restore the key or the row; else delete the credential and connect it again.`
   }
 }
 

@@ -5,35 +5,60 @@
  * @since 0.1.0
  */
 import * as Context from "effect/Context"
-import type * as DateTime from "effect/DateTime"
-import type * as Duration from "effect/Duration"
-import type * as Effect from "effect/Effect"
-import type * as Option from "effect/Option"
-import type * as Redacted from "effect/Redacted"
-import type * as Scope from "effect/Scope"
-import type { Credential, CredentialId, Metadata, NewCredential, Replacement, Secret, UserId } from "./Credential.ts"
-import type {
+import * as DateTime from "effect/DateTime"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as ExecutionStrategy from "effect/ExecutionStrategy"
+import * as Exit from "effect/Exit"
+import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
+import * as Redacted from "effect/Redacted"
+import * as Scope from "effect/Scope"
+import { randomUUID } from "node:crypto"
+import type { Kind } from "./AuditEvent.ts"
+import { AuditLog, record } from "./AuditLog.ts"
+import { AuthorizationStore } from "./AuthorizationStore.ts"
+import {
+  type Credential,
+  CredentialId,
+  isOAuth2,
+  type Metadata,
+  type NewCredential,
+  type OAuth2,
+  type Replacement,
+  type Secret,
+  settled,
+  toMetadata,
+  toSecret,
+  type UserId,
+  type Variant
+} from "./Credential.ts"
+import {
   CredentialExists,
-  CredentialNotFound,
+  type CredentialNotFound,
   GenerationConflict,
-  LeaseLost,
-  LockTimeout,
-  LockUnavailable,
-  MissingConfig,
-  MissingTokenUrl,
-  NeedsReauth,
-  ProviderError,
-  OutboundRefused,
+  type LeaseLost,
+  type LockTimeout,
+  type LockUnavailable,
+  type MissingConfig,
+  type MissingTokenUrl,
+  type NeedsReauth,
+  type OutboundRefused,
+  type ProviderError,
   ReadOnlyCredential,
   ScopeMismatch,
-  StoreUnavailable,
+  type StoreUnavailable,
   TypeMismatch,
-  Undecryptable,
-  UnknownProvider
+  type Undecryptable,
+  type UnknownProvider
 } from "./CredentialsError.ts"
-import type { Lease, Mode } from "./LockService.ts"
-import type { Matches, Requirement } from "./Requirement.ts"
-import type { Cursor, Filter, Page } from "./Store.ts"
+import { Leases, type LentLease } from "./Leases.ts"
+import { Lending } from "./Lending.ts"
+import { credentialKey, type Lease, LockService, type Mode, refreshKey } from "./LockService.ts"
+import { match, type Matches, type Requirement } from "./Requirement.ts"
+import { Revocations } from "./Revocations.ts"
+import { Change, type Cursor, type Filter, type Page, type Revocation, Store } from "./Store.ts"
+import type { Conflict } from "./Store/Driver.ts"
 
 /**
  * What a reading can meet.
@@ -100,19 +125,6 @@ export interface AcquireOptions {
   readonly mode?: Mode | undefined
   readonly wait?: Duration.DurationInput | undefined
   readonly minValid?: Duration.DurationInput | undefined
-}
-
-/**
- * A lease that was given to a holder outside this process.
- *
- * @since 0.1.0
- * @category models
- */
-export interface LentLease {
-  readonly leaseId: Redacted.Redacted
-  readonly mode: Mode
-  readonly fencingToken: number
-  readonly expiresAt: DateTime.Utc
 }
 
 /**
@@ -228,3 +240,354 @@ export class CredentialsManager extends Context.Tag("effect-credentials/Credenti
     readonly releaseAll: Effect.Effect<void>
   }
 >() {}
+
+const defaultWait = Duration.seconds(30)
+
+const waitOf = (options: { readonly wait?: Duration.DurationInput | undefined } | undefined) =>
+  options?.wait === undefined ? defaultWait : Duration.decode(options.wait)
+
+const secondsOf = (duration: Duration.DurationInput | undefined) =>
+  duration === undefined ? 0 : Duration.toSeconds(duration)
+
+const lendOptions = (options: AcquireOptions | undefined) => ({
+  mode: options?.mode ?? "exclusive",
+  wait: waitOf(options),
+  minValidSeconds: secondsOf(options?.minValid)
+})
+
+/** How long a deletion waits for the provider's word before the outbox takes over. */
+const revocationPatience = Duration.seconds(10)
+
+const isRenewable = (credential: Credential) => isOAuth2(credential) && !credential.system
+
+const missingScopes = (before: Variant, after: Variant): ReadonlyArray<string> =>
+  before.type === "oauth2" && after.type === "oauth2"
+    ? before.scopes.filter((scope) => !after.scopes.includes(scope))
+    : []
+
+/** What a replacement leaves out stays; an expiry that the provider answered does not outlive its token. */
+const replaced = (credential: Credential, replacement: Replacement, at: DateTime.Utc): Credential => {
+  const touched = Object.keys(replacement.variant).some((field) => field !== "type")
+  const { renewal } = credential
+  const reported = Option.contains(renewal.reportedGeneration, credential.generation)
+  const variant = { ...credential.variant, ...replacement.variant } as Variant
+  const { lifetimeSeconds: _, ...stored } = variant as OAuth2
+  return {
+    ...credential,
+    title: Option.orElse(Option.fromNullable(replacement.title), () => credential.title),
+    generation: credential.generation + 1,
+    variant: touched && variant.type === "oauth2" ? stored : variant,
+    extra: replacement.extra ?? credential.extra,
+    renewal: touched
+      ? settled
+      : { ...renewal, reportedGeneration: reported ? Option.some(credential.generation + 1) : Option.none() },
+    updatedAt: at,
+    storedAt: touched ? at : credential.storedAt
+  }
+}
+
+/**
+ * @since 0.1.0
+ * @category layers
+ */
+export const layer: Layer.Layer<
+  CredentialsManager,
+  never,
+  Store | LockService | Lending | Leases | Revocations | AuthorizationStore | AuditLog
+> = Layer.effect(
+  CredentialsManager,
+  Effect.gen(function* () {
+    const store = yield* Store
+    const locks = yield* LockService
+    const lending = yield* Lending
+    const leases = yield* Leases
+    const revocations = yield* Revocations
+    const authorizations = yield* AuthorizationStore
+    const context = yield* Effect.context<AuditLog>()
+
+    const note = (
+      kind: Kind,
+      { generation, id, provider, userId }: Pick<Metadata, "generation" | "id" | "provider" | "userId">,
+      detail?: string
+    ) =>
+      record({ kind, userId, credentialId: id, provider, generation, ...(detail !== undefined && { detail }) }).pipe(
+        Effect.provide(context)
+      )
+
+    const create: CredentialsManager["Type"]["create"] = Effect.fn("CredentialsManager.create")(
+      function* (userId, given) {
+        const now = yield* DateTime.now
+        const id = given.id ?? CredentialId.make(randomUUID())
+        const credential: Credential = {
+          userId,
+          id,
+          provider: given.provider,
+          title: Option.fromNullable(given.title),
+          generation: 1,
+          variant: given.variant,
+          extra: given.extra ?? Redacted.make({}),
+          renewal: settled,
+          system: false,
+          createdAt: now,
+          updatedAt: now,
+          storedAt: now
+        }
+        const exists = new CredentialExists({ credentialId: id })
+        const taken = yield* Effect.option(store.metadata(userId, id))
+        if (Option.exists(taken, ({ system }) => system === true)) return yield* exists
+        yield* store
+          .commit([Change.Create({ credential, unlessForgottenSince: Option.none() })])
+          .pipe(Effect.catchTag("Conflict", () => exists))
+        const metadata = toMetadata(credential)
+        yield* note("credential_created", metadata)
+        return metadata
+      }
+    )
+
+    /** Runs alone on a credential: ahead of queued users, after its holders, but not after the one whose lease is named. */
+    const exclusively = <A, E>(
+      userId: UserId,
+      id: CredentialId,
+      options: WaitOptions | undefined,
+      use: Effect.Effect<A, E, Scope.Scope>
+    ): Effect.Effect<
+      A,
+      E | CredentialNotFound | ReadOnlyCredential | LeaseLost | LockTimeout | LockUnavailable | StoreUnavailable
+    > =>
+      Effect.gen(function* () {
+        const { system } = yield* store.metadata(userId, id)
+        if (system === true) return yield* new ReadOnlyCredential({ credentialId: id })
+        const key = credentialKey(userId, id)
+        const holder = randomUUID()
+        if (options?.leaseId !== undefined) yield* locks.lend(key, options.leaseId, holder)
+        yield* locks.acquire(key, { id: holder, mode: "exclusive", priority: "writer", wait: waitOf(options) })
+        return yield* use
+      }).pipe(Effect.scoped)
+
+    const update: CredentialsManager["Type"]["update"] = Effect.fn("CredentialsManager.update")(
+      function* (userId, id, replacement, options) {
+        const expected = options?.ifGeneration
+        const once = Effect.gen(function* () {
+          const credential = yield* store.get(userId, id)
+          const { generation, provider, variant } = credential
+          const mismatch = (expected: string, actual: string) =>
+            new TypeMismatch({ credentialId: id, expected, actual })
+          if (replacement.variant.type !== variant.type) return yield* mismatch(variant.type, replacement.variant.type)
+          if (replacement.provider !== undefined && replacement.provider !== provider) {
+            return yield* mismatch(provider, replacement.provider)
+          }
+          if (expected !== undefined && expected !== generation) {
+            return yield* new GenerationConflict({ credentialId: id, expected, actual: generation })
+          }
+          const next = replaced(credential, replacement, yield* DateTime.now)
+          const missing = missingScopes(variant, next.variant)
+          if (missing.length > 0) return yield* new ScopeMismatch({ credentialId: id, missing })
+          yield* store.commit([Change.Replace({ credential: next })])
+          return toMetadata(next)
+        })
+        const untilStored: typeof once extends Effect.Effect<infer A, infer E>
+          ? Effect.Effect<A, Exclude<E, Conflict>>
+          : never = Effect.catchTag(once, "Conflict", () => untilStored)
+        const metadata = yield* exclusively(userId, id, options, untilStored)
+        yield* note("credential_replaced", metadata)
+        return metadata
+      }
+    )
+
+    /** Removes a credential and, in the same step, writes down what is to be revoked. */
+    const remove = (userId: UserId, id: CredentialId, revoke: boolean) => {
+      const once = Effect.gen(function* () {
+        const metadata = yield* store.metadata(userId, id)
+        // what does not open cannot be revoked, and is deleted all the same
+        const credential = yield* Effect.option(store.get(userId, id))
+        const revocation =
+          revoke && Option.isSome(credential) ? yield* revocations.plan(credential.value) : Option.none<Revocation>()
+        yield* store.commit([
+          Change.Remove({ userId, id, generation: metadata.generation }),
+          ...Option.toArray(revocation).map((planned) => Change.Enqueue({ revocation: planned }))
+        ])
+        return { metadata, revocation }
+      })
+      const untilRemoved: typeof once extends Effect.Effect<infer A, infer E>
+        ? Effect.Effect<A, Exclude<E, Conflict>>
+        : never = Effect.catchTag(once, "Conflict", () => untilRemoved)
+      return untilRemoved
+    }
+
+    const deleteOne: CredentialsManager["Type"]["delete"] = Effect.fn("CredentialsManager.delete")(
+      function* (userId, id, options) {
+        const revoke = options?.revoke ?? true
+        const removed = yield* exclusively(
+          userId,
+          id,
+          options,
+          Effect.gen(function* () {
+            const credential = yield* Effect.option(store.get(userId, id))
+            const grant = Option.flatMap(credential, store.grantOf)
+            // a renewal that is under way ends first: what it brings is what is to be revoked
+            if (Option.isSome(grant)) {
+              yield* locks.acquire(refreshKey(grant.value), { priority: "writer", wait: waitOf(options) })
+            }
+            return yield* remove(userId, id, revoke)
+          })
+        )
+        yield* note("credential_deleted", removed.metadata)
+        if (!revoke) return { deleted: true, revoked: false } as const
+        if (Option.isNone(removed.revocation)) return { deleted: true, revoked: null } as const
+        const progress = yield* revocations.attempt(removed.revocation.value).pipe(
+          Effect.catchTag("StoreUnavailable", () => Effect.succeed("pending" as const)),
+          Effect.timeoutTo({
+            duration: revocationPatience,
+            onSuccess: (done) => done,
+            onTimeout: () => "pending" as const
+          })
+        )
+        const revoked = { done: true, refused: false, pending: null, unsafe: null }[progress]
+        return { deleted: true, revoked } as const
+      }
+    )
+
+    const deleteUser: CredentialsManager["Type"]["deleteUser"] = Effect.fn("CredentialsManager.deleteUser")(
+      function* (userId, options) {
+        const forget = Change.Forget({ userId, at: yield* DateTime.now })
+        yield* Effect.catchTag(store.commit([forget]), "Conflict", () => Effect.void)
+        yield* authorizations.removeUser(userId)
+        yield* leases.releaseUser(userId)
+        const { credentials, undecryptable } = yield* store.all(userId)
+        const own = [...credentials.filter(({ system }) => !system), ...undecryptable]
+        const deleted = yield* Effect.forEach(own, ({ id }) =>
+          deleteOne(userId, id, options).pipe(
+            Effect.as(1),
+            Effect.catchTag("CredentialNotFound", () => Effect.succeed(0))
+          )
+        )
+        yield* record({ kind: "user_deleted", userId }).pipe(Effect.provide(context))
+        return { deleted: deleted.reduce((sum, one) => sum + one, 0) }
+      }
+    )
+
+    const get: CredentialsManager["Type"]["get"] = Effect.fn("CredentialsManager.get")(function* (userId, id, options) {
+      const credential = yield* store.get(userId, id)
+      const wait = waitOf(options)
+      const leaseId = Option.fromNullable(options?.leaseId)
+      if (options?.refresh === "never" || !isOAuth2(credential) || credential.system) return toSecret(credential)
+      return toSecret(
+        options?.refresh === "force"
+          ? yield* lending.after(credential, credential.generation, { wait, leaseId })
+          : yield* lending.usable(credential, { wait, leaseId, minValidSeconds: secondsOf(options?.minValid) })
+      )
+    })
+
+    const refresh: CredentialsManager["Type"]["refresh"] = Effect.fn("CredentialsManager.refresh")(
+      function* (userId, id, options) {
+        const credential = yield* store.get(userId, id)
+        if (!isOAuth2(credential) || credential.system) return toMetadata(credential)
+        const renewed = yield* lending.after(credential, options?.ifGeneration ?? credential.generation, {
+          wait: waitOf(options),
+          leaseId: Option.fromNullable(options?.leaseId)
+        })
+        return toMetadata(renewed)
+      }
+    )
+
+    const acquire: CredentialsManager["Type"]["acquire"] = (userId, id, options) =>
+      Effect.map(lending.acquire(userId, id, lendOptions(options)), ({ credential, lease }) => ({
+        secret: toSecret(credential),
+        lease
+      })).pipe(Effect.withSpan("CredentialsManager.acquire"))
+
+    const acquireAll: CredentialsManager["Type"]["acquireAll"] = Effect.fn("CredentialsManager.acquireAll")(
+      function* (userId, ids, options) {
+        // due ones first, while nothing is held
+        yield* Effect.forEach(new Set(ids), (id) => get(userId, id, options), {
+          concurrency: "unbounded",
+          discard: true
+        })
+        const scope = yield* Scope.fork(yield* Effect.scope, ExecutionStrategy.sequential)
+        const held = yield* Effect.forEach([...new Set(ids)].sort(), (id) => acquire(userId, id, options)).pipe(
+          Scope.extend(scope),
+          Effect.onError((cause) => Scope.close(scope, Exit.failCause(cause)))
+        )
+        return ids.flatMap((id) => held.find(({ secret }) => secret.credentialId === id) ?? [])
+      }
+    )
+
+    const report: CredentialsManager["Type"]["report"] = Effect.fn("CredentialsManager.report")(function* (
+      userId,
+      id,
+      { generation, status }
+    ) {
+      const credential = yield* store.get(userId, id)
+      if (!isRenewable(credential) || credential.generation !== generation || status !== 401) return
+      const reported = Change.Note({
+        userId,
+        id,
+        generation,
+        renewal: { reportedGeneration: Option.some(generation) }
+      })
+      yield* Effect.catchTag(store.commit([reported]), "Conflict", () => Effect.void)
+      yield* note("credential_reported", toMetadata(credential), String(status))
+    })
+
+    const cachedGetter: CredentialsManager["Type"]["cachedGetter"] = (userId) =>
+      Effect.gen(function* () {
+        const known = new Map<CredentialId, Credential>()
+        const snapshot = yield* Effect.cached(
+          Effect.map(store.all(userId), ({ credentials, undecryptable }) => {
+            for (const credential of credentials) known.set(credential.id, credential)
+            return undecryptable
+          })
+        )
+        return Effect.fnUntraced(function* (id: CredentialId) {
+          const undecryptable = yield* snapshot
+          const credential = known.get(id)
+          if (credential === undefined) {
+            if (undecryptable.some((closed) => closed.id === id)) yield* store.get(userId, id)
+            return Option.none()
+          }
+          const usable = yield* lending.usable(credential, {
+            wait: defaultWait,
+            minValidSeconds: 0,
+            leaseId: Option.none()
+          })
+          known.set(id, usable)
+          return Option.some(toSecret(usable))
+        })
+      })
+
+    return CredentialsManager.of({
+      create,
+      exists: (userId, id) =>
+        store.metadata(userId, id).pipe(
+          Effect.as(true),
+          Effect.catchTag("CredentialNotFound", () => Effect.succeed(false))
+        ),
+      metadata: store.metadata,
+      list: store.list,
+      get,
+      acquire,
+      acquireAll,
+      refresh,
+      refreshIfNeeded: (userId, { id }) => get(userId, id),
+      update,
+      delete: deleteOne,
+      deleteUser,
+      report,
+      cachedGetter,
+      match: (userId, requirements) =>
+        Effect.zipWith(store.all(userId), DateTime.now, ({ credentials, undecryptable }, now) =>
+          match(requirements, [...credentials.map(toMetadata), ...undecryptable], now)
+        ),
+      lend: (userId, id, options) =>
+        lending.lend(userId, id, { ...lendOptions(options), owner: options.owner, ttl: options.ttl }).pipe(
+          Effect.tap(({ credential }) => note("lease_taken", toMetadata(credential))),
+          Effect.map(({ credential, lease }) => ({ secret: toSecret(credential), lease })),
+          Effect.withSpan("CredentialsManager.lend")
+        ),
+      renewLease: (leaseId, { owner, ttl }) => leases.renew(leaseId, owner, ttl),
+      releaseLease: (leaseId, { owner }) => leases.release(leaseId, owner),
+      heldLease: (leaseId, { owner }) => leases.held(leaseId, owner),
+      releaseAll: locks.releaseAll
+    })
+  })
+)

@@ -1,60 +1,23 @@
 /**
- * How one kind of provider logs in, exchanges, refreshes and revokes; and which handler a provider or a credential has.
+ * Which handler a provider or a credential has.
  *
  * @since 0.1.0
  */
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
-import type * as Either from "effect/Either"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
 import type { Extra, OAuth2Credential, ProviderId } from "./Credential.ts"
-import {
-  InvalidRequest,
-  MissingConfig,
-  MissingTokenUrl,
-  type OutboundRefused,
-  type UnknownProvider
-} from "./CredentialsError.ts"
+import { InvalidRequest, MissingConfig, MissingTokenUrl, type UnknownProvider } from "./CredentialsError.ts"
+import type { Handler } from "./HandlerRegistry/Handler.ts"
 import * as Mcp from "./HandlerRegistry/Mcp.ts"
 import * as OAuth2 from "./HandlerRegistry/OAuth2.ts"
-import { type Answer, Outbound, type OutboundFailure } from "./Outbound.ts"
+import { Outbound } from "./Outbound.ts"
 import { type Provider, requiredVariables, resolve } from "./Provider.ts"
 import { ProviderCatalogue } from "./ProviderCatalogue.ts"
-import type { Client, Denial, TokenSet } from "./TokenEndpoint.ts"
-
-/**
- * One provider and this service's client there.
- *
- * @since 0.1.0
- * @category models
- */
-export interface Handler {
-  readonly provider: Provider
-  /** Where the user's browser is sent (RFC 6749 4.1.1). */
-  readonly authorizationUrl: (request: {
-    readonly state: Redacted.Redacted
-    readonly redirectUri: string
-    readonly scopes: ReadonlyArray<string>
-    readonly codeChallenge: string | undefined
-  }) => Redacted.Redacted
-  /** Sends the code; `read` says what the answer means. */
-  readonly exchange: (grant: {
-    readonly code: Redacted.Redacted
-    readonly redirectUri: string
-    readonly codeVerifier: Option.Option<Redacted.Redacted>
-  }) => Effect.Effect<Answer, OutboundRefused | OutboundFailure>
-  /** Spends the refresh token; `read` says what the answer means. */
-  readonly refresh: (refreshToken: Redacted.Redacted) => Effect.Effect<Answer, OutboundRefused | OutboundFailure>
-  readonly read: (answer: Answer) => Effect.Effect<Either.Either<TokenSet, Denial>>
-  /** Absent where the provider has no such endpoint. Left: refused, for good or for now. */
-  readonly revoke?: (
-    token: Redacted.Redacted,
-    hint: "refresh_token" | "access_token"
-  ) => Effect.Effect<Either.Either<void, { readonly final: boolean }>, OutboundRefused | OutboundFailure>
-}
+import type { Client } from "./TokenEndpoint.ts"
 
 /**
  * @since 0.1.0

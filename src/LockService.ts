@@ -111,7 +111,10 @@ export class LockService extends Context.Tag("effect-credentials/LockService")<
      * waiting is interruptible, even within an uninterruptible region.
      */
     readonly acquire: (key: Key, options?: Options) => Effect.Effect<Lease, LockTimeout | LockUnavailable, Scope.Scope>
-    /** Like `acquire`, for a holder outside this process: held until released, or for `ttl` unless renewed. */
+    /**
+     * Like `acquire`, for a holder outside this process: held until released, or for `ttl` unless renewed. In an
+     * uninterruptible region what was granted is answered for sure.
+     */
     readonly take: (
       key: Key,
       options: Options & { readonly ttl: Duration.DurationInput }
@@ -213,46 +216,48 @@ export const make = Effect.fnUntraced(function* (
   // The wait and its end by time are decided in one synchronous step of the actor: with a timeout around it, a grant and
   // the timeout could both happen, and nobody would hold what was granted.
   const enter = (key: Key, options: Options, ttl: number) =>
-    Effect.async<Holder, LockTimeout | LockUnavailable>((resume) => {
-      const wait = Duration.toMillis(options.wait ?? defaultWait)
-      const since = now()
-      let holder: Holder | undefined
-      let stopTimer = () => {}
-      const end = (result: Effect.Effect<Holder, LockTimeout | LockUnavailable>) => {
-        stopTimer()
-        resume(result)
-      }
-      const contender: Contender = {
-        id: options.id ?? randomUUID(),
-        mode: options.mode ?? "exclusive",
-        virtualTime: since + (options.priority === "writer" ? 0 : userPenalty),
-        yieldsUntil: since + Duration.toMillis(options.yieldsFor ?? 0),
-        ttl,
-        granted: (granted) => {
-          holder = granted
-          watch(key, granted)
-          end(Effect.succeed(granted))
-        },
-        failed: (error) => end(Effect.fail(error))
-      }
-      const actor = actorOf(key)
-      actor.enter(contender)
-      if (holder === undefined && actor.waiting.includes(contender)) {
-        const giveUp = () => {
-          if (actor.leave(contender)) end(Effect.fail(new LockTimeout({ retryAfterSeconds: 1 })))
+    Effect.interruptible(
+      Effect.async<Holder, LockTimeout | LockUnavailable>((resume) => {
+        const wait = Duration.toMillis(options.wait ?? defaultWait)
+        const since = now()
+        let holder: Holder | undefined
+        let stopTimer = () => {}
+        const end = (result: Effect.Effect<Holder, LockTimeout | LockUnavailable>) => {
+          stopTimer()
+          resume(result)
         }
-        if (wait <= 0) giveUp()
-        else {
-          const timer = runFork(Effect.zipRight(Effect.sleep(wait), Effect.sync(giveUp)))
-          stopTimer = () => timer.unsafeInterruptAsFork(FiberId.none)
+        const contender: Contender = {
+          id: options.id ?? randomUUID(),
+          mode: options.mode ?? "exclusive",
+          virtualTime: since + (options.priority === "writer" ? 0 : userPenalty),
+          yieldsUntil: since + Duration.toMillis(options.yieldsFor ?? 0),
+          ttl,
+          granted: (granted) => {
+            holder = granted
+            watch(key, granted)
+            end(Effect.succeed(granted))
+          },
+          failed: (error) => end(Effect.fail(error))
         }
-      }
-      return Effect.sync(() => {
-        stopTimer()
-        if (holder === undefined) actor.leave(contender)
-        else actor.release(holder.id)
+        const actor = actorOf(key)
+        actor.enter(contender)
+        if (holder === undefined && actor.waiting.includes(contender)) {
+          const giveUp = () => {
+            if (actor.leave(contender)) end(Effect.fail(new LockTimeout({ retryAfterSeconds: 1 })))
+          }
+          if (wait <= 0) giveUp()
+          else {
+            const timer = runFork(Effect.zipRight(Effect.sleep(wait), Effect.sync(giveUp)))
+            stopTimer = () => timer.unsafeInterruptAsFork(FiberId.none)
+          }
+        }
+        return Effect.sync(() => {
+          stopTimer()
+          if (holder === undefined) actor.leave(contender)
+          else actor.release(holder.id)
+        })
       })
-    })
+    )
 
   const releaseScoped = (key: Key, id: string) =>
     Effect.sync(() => {
@@ -268,8 +273,8 @@ export const make = Effect.fnUntraced(function* (
 
   return LockService.of({
     acquire: (key, options = {}) =>
-      Effect.uninterruptibleMask((restore) =>
-        Effect.flatMap(restore(enter(key, options, Number.POSITIVE_INFINITY)), (holder) => {
+      Effect.uninterruptible(
+        Effect.flatMap(enter(key, options, Number.POSITIVE_INFINITY), (holder) => {
           scoped.set(holder.id, key)
           return Effect.as(
             Effect.addFinalizer(() => releaseScoped(key, holder.id)),

@@ -98,13 +98,15 @@ export type Change = Data.TaggedEnum<{
   Create: { readonly credential: Credential; readonly unlessForgottenSince: Option.Option<DateTime.Utc> }
   /** Stores the next generation of a credential; `generation` when the stored one is not the one before. */
   Replace: { readonly credential: Credential }
-  /** Notes the state of renewal; `generation` when the stored generation is another. */
+  /** Notes what it names of the state of renewal; `generation` when the stored generation is another. */
   Note: {
     readonly userId: UserId
     readonly id: CredentialId
     readonly generation: number
-    readonly renewal: RenewalState
+    readonly renewal: Partial<RenewalState>
   }
+  /** Changes nothing; `generation` when the stored generation is another. */
+  Expect: { readonly userId: UserId; readonly id: CredentialId; readonly generation: number }
   /** `generation` when the stored generation is another, or there is none. */
   Remove: { readonly userId: UserId; readonly id: CredentialId; readonly generation: number }
   /** `attempt` while another attempt for the grant is open. */

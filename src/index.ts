@@ -1,1 +1,42 @@
-export {}
+/**
+ * The map. Each line is a noun and may use only the lines above its own floor.
+ *
+ * @since 0.1.0
+ */
+
+// ── 0  values: pure, no services
+export * as Credential from "./Credential.ts"
+export * as Provider from "./Provider.ts"
+export * as RenewalPolicy from "./RenewalPolicy.ts"
+export * as Requirement from "./Requirement.ts"
+export * as AuditEvent from "./AuditEvent.ts"
+export * as CredentialsError from "./CredentialsError.ts"
+
+// ── 1  ports: what an engine provides, each with a memory layer
+export * as Cipher from "./Cipher.ts"
+export * as SystemCredentials from "./SystemCredentials.ts"
+export * as Store from "./Store.ts"
+export * as AuthorizationStore from "./AuthorizationStore.ts"
+export * as LockService from "./LockService.ts"
+export * as LeaseStore from "./LeaseStore.ts"
+export * as AuditLog from "./AuditLog.ts"
+export * as ApiKeys from "./ApiKeys.ts"
+
+// ── 2  protocol: what is said to providers
+export * as Outbound from "./Outbound.ts"
+export * as TokenEndpoint from "./TokenEndpoint.ts"
+export * as ProviderCatalogue from "./ProviderCatalogue.ts"
+export * as HandlerRegistry from "./HandlerRegistry.ts"
+
+// ── 3  use cases
+export * as Receipts from "./Receipts.ts"
+export * as Attempts from "./Attempts.ts"
+export * as Renewal from "./Renewal.ts"
+export * as Recovery from "./Recovery.ts"
+export * as Revocations from "./Revocations.ts"
+export * as Leases from "./Leases.ts"
+export * as Lending from "./Lending.ts"
+export * as CredentialsManager from "./CredentialsManager.ts"
+export * as OAuthFlow from "./OAuthFlow.ts"
+export * as Sweeper from "./Sweeper.ts"
+export * as Service from "./Service.ts"

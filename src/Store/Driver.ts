@@ -103,7 +103,14 @@ export interface RevocationRow {
 export type RowChange = Data.TaggedEnum<{
   Create: { readonly row: CredentialRow; readonly unlessForgottenSince: Date | null }
   Replace: { readonly row: CredentialRow }
-  Note: { readonly userId: string; readonly id: string; readonly generation: number; readonly renewal: RenewalRow }
+  Note: {
+    readonly userId: string
+    readonly id: string
+    readonly generation: number
+    /** The columns to set; the others stay. */
+    readonly renewal: Partial<RenewalRow>
+  }
+  Expect: { readonly userId: string; readonly id: string; readonly generation: number }
   Remove: { readonly userId: string; readonly id: string; readonly generation: number }
   OpenAttempt: { readonly row: AttemptRow }
   CloseAttempt: { readonly id: string; readonly outcome: string }

@@ -85,6 +85,9 @@ export const make: Effect.Effect<Driver> = Effect.sync(() => {
           ...at(change.userId, change.id, change.generation),
           ...change.renewal
         })
+      case "Expect":
+        at(change.userId, change.id, change.generation)
+        return () => {}
       case "Remove":
         at(change.userId, change.id, change.generation)
         return putRow(change.userId, change.id, undefined)
@@ -105,8 +108,10 @@ export const make: Effect.Effect<Driver> = Effect.sync(() => {
       }
       case "Dequeue":
         return put(revocations, change.id, undefined)
-      case "Forget":
-        return put(forgotten, change.userId, change.at)
+      case "Forget": {
+        const before = forgotten.get(change.userId)
+        return put(forgotten, change.userId, before !== undefined && before > change.at ? before : change.at)
+      }
     }
   }
 
@@ -115,7 +120,7 @@ export const make: Effect.Effect<Driver> = Effect.sync(() => {
     try {
       for (const change of changes) undo.push(apply(change))
     } catch (error) {
-      for (const step of undo.reverse()) step()
+      for (const step of undo.toReversed()) step()
       throw error
     }
   }

@@ -53,16 +53,22 @@ const open = (
 const timeOrNull = (time: Option.Option<DateTime.Utc>) => Option.getOrNull(Option.map(time, DateTime.toDateUtc))
 
 /**
+ * The columns of what is named of the state of renewal.
+ *
  * @since 0.1.0
  */
-export const toRenewalRow = (renewal: RenewalState): RenewalRow => ({
-  reauthReason: Option.getOrNull(Option.map(renewal.reauth, (reauth) => reauth.reason)),
-  reauthAttemptId: Option.getOrNull(Option.flatMap(renewal.reauth, (reauth) => reauth.attemptId)),
-  reportedGeneration: Option.getOrNull(renewal.reportedGeneration),
-  reportStreak: renewal.reportStreak,
-  failures: renewal.failures,
-  retryAt: timeOrNull(renewal.retryAt),
-  lastFailure: Option.getOrNull(renewal.lastFailure)
+export const toRenewalRow = (renewal: Partial<RenewalState>): Partial<RenewalRow> => ({
+  ...(renewal.reauth !== undefined && {
+    reauthReason: Option.getOrNull(Option.map(renewal.reauth, (reauth) => reauth.reason)),
+    reauthAttemptId: Option.getOrNull(Option.flatMap(renewal.reauth, (reauth) => reauth.attemptId))
+  }),
+  ...(renewal.reportedGeneration !== undefined && {
+    reportedGeneration: Option.getOrNull(renewal.reportedGeneration)
+  }),
+  ...(renewal.reportStreak !== undefined && { reportStreak: renewal.reportStreak }),
+  ...(renewal.failures !== undefined && { failures: renewal.failures }),
+  ...(renewal.retryAt !== undefined && { retryAt: timeOrNull(renewal.retryAt) }),
+  ...(renewal.lastFailure !== undefined && { lastFailure: Option.getOrNull(renewal.lastFailure) })
 })
 
 const fromRenewalRow = (row: RenewalRow): RenewalState => ({
@@ -93,7 +99,7 @@ export const sealCredential = (
     title: Option.getOrNull(credential.title),
     generation: credential.generation,
     grant: Option.getOrNull(grant),
-    ...toRenewalRow(credential.renewal),
+    ...(toRenewalRow(credential.renewal) as RenewalRow),
     createdAt: DateTime.toDateUtc(credential.createdAt),
     updatedAt: DateTime.toDateUtc(credential.updatedAt),
     storedAt: DateTime.toDateUtc(credential.storedAt)

@@ -1,0 +1,114 @@
+/**
+ * All use cases over the ports, put together once: what a program provides to have a `CredentialsManager` and an
+ * `OAuthFlow`.
+ *
+ * @since 0.1.0
+ */
+import type * as Option from "effect/Option"
+import * as Layer from "effect/Layer"
+import * as Attempts from "./Attempts.ts"
+import * as AuditLog from "./AuditLog.ts"
+import * as AuthorizationStore from "./AuthorizationStore.ts"
+import * as Cipher from "./Cipher.ts"
+import * as CredentialsManager from "./CredentialsManager.ts"
+import type { StoreUnavailable } from "./CredentialsError.ts"
+import * as HandlerRegistry from "./HandlerRegistry.ts"
+import * as Leases from "./Leases.ts"
+import * as LeaseStore from "./LeaseStore.ts"
+import * as Lending from "./Lending.ts"
+import * as LockService from "./LockService.ts"
+import * as OAuthFlow from "./OAuthFlow.ts"
+import * as Outbound from "./Outbound.ts"
+import type { Provider } from "./Provider.ts"
+import * as ProviderCatalogue from "./ProviderCatalogue.ts"
+import * as Receipts from "./Receipts.ts"
+import * as Recovery from "./Recovery.ts"
+import * as Renewal from "./Renewal.ts"
+import * as Revocations from "./Revocations.ts"
+import * as Store from "./Store.ts"
+import * as Sweeper from "./Sweeper.ts"
+import type { Client } from "./TokenEndpoint.ts"
+
+/**
+ * What an engine provides.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type Ports =
+  | Store.Store
+  | AuthorizationStore.AuthorizationStore
+  | LeaseStore.LeaseStore
+  | LockService.LockService
+  | AuditLog.AuditLog
+  | Receipts.Receipts
+  | ProviderCatalogue.ProviderCatalogue
+  | HandlerRegistry.HandlerRegistry
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export interface Options {
+  /** Where browsers come back to; without it logins are begun for `http://localhost`. */
+  readonly flow?: OAuthFlow.Options | undefined
+  readonly attempts?: Attempts.Options | undefined
+  readonly renewal?: Renewal.Options | undefined
+  /** `false`: no work in the background; recovery happens as credentials are read. */
+  readonly sweeper?: Sweeper.Options | false | undefined
+}
+
+const defaultFlow: OAuthFlow.Options = {
+  publicUrl: "http://localhost",
+  redirectUri: "http://localhost/oauth/callback",
+  returnUrls: []
+}
+
+/**
+ * The use cases over an engine's ports. Closing the scope awaits exchanges that are under way, bounded, and ends scoped
+ * leases.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layer = (
+  options: Options = {}
+): Layer.Layer<CredentialsManager.CredentialsManager | OAuthFlow.OAuthFlow, StoreUnavailable, Ports> => {
+  const renewals = Renewal.layer(options.renewal).pipe(Layer.provideMerge(Attempts.layer(options.attempts)))
+  const shared = Layer.mergeAll(Leases.layer, Revocations.layer, renewals)
+  const useCases = Layer.merge(
+    CredentialsManager.layer.pipe(Layer.provide(Lending.layer)),
+    OAuthFlow.layer(options.flow ?? defaultFlow)
+  )
+  const background =
+    options.sweeper === false ? Layer.empty : Sweeper.layer(options.sweeper).pipe(Layer.provide(Recovery.layer))
+  return Layer.merge(useCases, background).pipe(Layer.provide(shared))
+}
+
+/**
+ * Everything in this process's memory: for tests, and for programs whose credentials need not outlive them. The ports are
+ * there to be looked at.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerMemory = (
+  options: Options & {
+    /** Providers beside the built-in ones. */
+    readonly providers?: ReadonlyArray<Provider> | undefined
+    /** Which client this program is at a provider. */
+    readonly clients: (provider: Provider) => Option.Option<Client>
+    /** Whether providers on this machine may be called, over http too. */
+    readonly allowLoopback?: boolean | undefined
+  }
+): Layer.Layer<CredentialsManager.CredentialsManager | OAuthFlow.OAuthFlow | Ports, StoreUnavailable> => {
+  const protocol = HandlerRegistry.layer({ clients: options.clients }).pipe(
+    Layer.provideMerge(ProviderCatalogue.layer(options.providers)),
+    Layer.provide(Outbound.layer({ allowLoopback: options.allowLoopback ?? false }))
+  )
+  const sealed = Layer.mergeAll(Store.layerMemory, AuthorizationStore.layerMemory, Receipts.layerMemory).pipe(
+    Layer.provide(Cipher.layerMemory)
+  )
+  const ports = Layer.mergeAll(sealed, LeaseStore.layerMemory, LockService.layerMemory, AuditLog.layerMemory, protocol)
+  return Layer.provideMerge(layer(options), ports)
+}
