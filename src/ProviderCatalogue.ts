@@ -6,6 +6,7 @@
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
 import type { ProviderId } from "./Credential.ts"
 import { UnknownProvider } from "./CredentialsError.ts"
 import type { Provider } from "./Provider.ts"
@@ -19,6 +20,7 @@ export class ProviderCatalogue extends Context.Tag("effect-credentials/ProviderC
   ProviderCatalogue,
   {
     readonly get: (id: ProviderId) => Effect.Effect<Provider, UnknownProvider>
+    readonly find: (id: ProviderId) => Option.Option<Provider>
     /** Ordered by id. */
     readonly all: ReadonlyArray<Provider>
   }
@@ -33,11 +35,10 @@ export class ProviderCatalogue extends Context.Tag("effect-credentials/ProviderC
 export const layer = (providers: ReadonlyArray<Provider> = []): Layer.Layer<ProviderCatalogue> =>
   Layer.sync(ProviderCatalogue, () => {
     const byId = new Map([...builtin, ...providers].map((provider) => [provider.id, provider]))
+    const find = (id: ProviderId) => Option.fromNullable(byId.get(id))
     return ProviderCatalogue.of({
-      get: (id) => {
-        const provider = byId.get(id)
-        return provider === undefined ? Effect.fail(new UnknownProvider({ provider: id })) : Effect.succeed(provider)
-      },
+      find,
+      get: (id) => Effect.mapError(find(id), () => new UnknownProvider({ provider: id })),
       all: [...byId.values()].sort((one, other) => (one.id < other.id ? -1 : 1))
     })
   })

@@ -152,16 +152,15 @@ export const layer = (
       const flights = new Map<Grant, Flight>()
 
       const judge: Renewal["Type"]["judge"] = (credential, request) =>
-        Effect.gen(function* () {
-          const provider = yield* Effect.option(catalogue.get(credential.provider))
-          return RenewalPolicy.judge({
+        Effect.map(DateTime.now, (now) =>
+          RenewalPolicy.judge({
             credential,
-            marginSeconds: Option.flatMapNullable(provider, (data) => data.marginSeconds),
-            now: yield* DateTime.now,
+            marginSeconds: Option.flatMapNullable(catalogue.find(credential.provider), (data) => data.marginSeconds),
+            now,
             minValidSeconds: request.minValidSeconds,
             force: request.force
           })
-        })
+        )
 
       const isLiving = (credentials: ReadonlyArray<OAuth2Credential>, now: DateTime.Utc) =>
         credentials.some((credential) => RenewalPolicy.isLiving(credential, now))
