@@ -41,10 +41,12 @@ type Script = (spend: () => Answer, token: string) => Effect.Effect<Answer, Outb
 export interface ScriptedHandler {
   /** Every refresh token that was presented, in order. */
   readonly spent: Array<string>
+  /** Every code that was presented. */
+  readonly exchanged: Array<string>
   readonly revoked: Array<string>
   /** How many presented refresh tokens had been spent before. */
   readonly reuses: () => number
-  /** Each befalls one coming refresh. */
+  /** Each befalls one coming refresh or exchange. */
   readonly next: (...scripts: ReadonlyArray<Script>) => void
   readonly always: (script: Script | undefined) => void
   /** What a token answer holds beside the tokens. */
@@ -60,6 +62,7 @@ export const make = (definition: Partial<typeof Provider.Encoded> = {}) => {
     ...definition
   })
   const spent: Array<string> = []
+  const exchanged: Array<string> = []
   const revoked: Array<string> = []
   const queue: Array<Script> = []
   const fields: Record<string, unknown> = { token_type: "bearer", expires_in: 3600 }
@@ -84,8 +87,15 @@ export const make = (definition: Partial<typeof Provider.Encoded> = {}) => {
 
   const handler: Handler = {
     provider,
-    authorizationUrl: () => Redacted.make("https://acme.test/authorize"),
-    exchange: () => Effect.sync(() => spend("code")()),
+    authorizationUrl: ({ codeChallenge, state }) =>
+      Redacted.make(`https://acme.test/authorize?state=${Redacted.value(state)}&code_challenge=${codeChallenge}`),
+    exchange: ({ code }) =>
+      Effect.suspend(() => {
+        const token = Redacted.value(code)
+        exchanged.push(token)
+        const script = queue.shift() ?? standing
+        return script === undefined ? Effect.sync(spend(token)) : script(spend(token), token)
+      }),
     refresh: (redacted) =>
       Effect.suspend(() => {
         const token = Redacted.value(redacted)
@@ -102,6 +112,7 @@ export const make = (definition: Partial<typeof Provider.Encoded> = {}) => {
   }
   const scripted: ScriptedHandler = {
     spent,
+    exchanged,
     revoked,
     reuses: () => reuses,
     next: (...scripts) => void queue.push(...scripts),

@@ -1,0 +1,269 @@
+import { assert, describe, it } from "@effect/vitest"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Either from "effect/Either"
+import * as Fiber from "effect/Fiber"
+import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
+import * as Redacted from "effect/Redacted"
+import * as Schema from "effect/Schema"
+import * as TestClock from "effect/TestClock"
+import { type Metadata, ProviderId, UserId } from "../src/Credential.ts"
+import { CredentialsManager } from "../src/CredentialsManager.ts"
+import { type AuthorizeOptions, OAuthFlow } from "../src/OAuthFlow.ts"
+import { Provider } from "../src/Provider.ts"
+import * as Service from "../src/Service.ts"
+import { Store } from "../src/Store.ts"
+import { accessToken, answer, given, providerId, userId, world } from "./ScriptedHandler.ts"
+import * as ScriptedProvider from "./servers/ScriptedProvider.ts"
+
+const settle = Effect.forEach(Array.from({ length: 50 }), () => Effect.yieldNow(), { discard: true })
+
+const adjust = (duration: Duration.DurationInput) =>
+  Effect.zipRight(settle, Effect.zipRight(TestClock.adjust(duration), settle))
+
+const returnUrl = "https://app.test/done"
+
+const flow = { publicUrl: "https://us.test", redirectUri: "https://us.test/oauth/callback", returnUrls: [returnUrl] }
+
+const authorize = (options: AuthorizeOptions = {}) =>
+  Effect.flatMap(OAuthFlow, (logins) => logins.authorize(userId, providerId, options))
+
+const callback = (state: Redacted.Redacted, code = "code-1", by = { userId, provider: providerId }) =>
+  Effect.flatMap(OAuthFlow, (logins) => logins.callback({ state, code: Redacted.make(code) }, by))
+
+const stored = Effect.flatMap(Store, (store) =>
+  Effect.map(store.list(userId, {}, { limit: 50, after: Option.none() }), ({ items }) => items)
+)
+
+describe("a login", () => {
+  it.effect("of which 50 callbacks come at once exchanges one code and stores one credential", () => {
+    const { layer, provider } = world({ flow })
+    return Effect.gen(function* () {
+      const { state } = yield* authorize()
+      const results = yield* Effect.all(
+        Array.from({ length: 50 }, () => Effect.either(callback(state))),
+        { concurrency: "unbounded" }
+      )
+      assert.strictEqual(results.filter(Either.isRight).length, 1)
+      assert.isTrue(results.filter(Either.isLeft).every(({ left }) => left._tag === "AuthorizationExpired"))
+      assert.deepStrictEqual(provider.exchanged, ["code-1"])
+      assert.strictEqual((yield* stored).length, 1)
+    }).pipe(Effect.provide(layer))
+  })
+
+  it.effect("lasts ten minutes", () => {
+    const { layer, provider } = world({ flow })
+    return Effect.gen(function* () {
+      const early = yield* authorize()
+      const late = yield* authorize()
+      yield* adjust("9 minutes")
+      yield* callback(early.state)
+      yield* adjust("1 minute")
+      assert.strictEqual((yield* Effect.flip(callback(late.state)))._tag, "AuthorizationExpired")
+      assert.strictEqual(provider.exchanged.length, 1)
+    }).pipe(Effect.provide(layer))
+  })
+
+  it.effect("is finished by the user and at the provider that it was begun for, and by nobody else", () => {
+    const { layer } = world({ flow })
+    return Effect.gen(function* () {
+      const { state } = yield* authorize()
+      const stranger = { userId: UserId.make("stranger"), provider: providerId }
+      const elsewhere = { userId, provider: ProviderId.to.make("elsewhere") }
+      assert.strictEqual((yield* Effect.flip(callback(state, "c", stranger)))._tag, "AuthorizationExpired")
+      assert.strictEqual((yield* Effect.flip(callback(state, "c", elsewhere)))._tag, "AuthorizationExpired")
+      assert.strictEqual((yield* callback(state)).generation, 1)
+    }).pipe(Effect.provide(layer))
+  })
+
+  it.effect("with a state that was never given out, ASCII or not, is unknown", () => {
+    const { layer } = world({ flow })
+    return Effect.gen(function* () {
+      for (const state of ["", "unknown", "ключ-🔑", "a".repeat(10_000)]) {
+        assert.strictEqual((yield* Effect.flip(callback(Redacted.make(state))))._tag, "AuthorizationExpired")
+      }
+    }).pipe(Effect.provide(layer))
+  })
+
+  it.effect("is stored although its caller goes away during the exchange", () => {
+    const { layer, provider } = world({ flow })
+    return Effect.gen(function* () {
+      const { state } = yield* authorize()
+      provider.next((spend) => Effect.delay(Effect.sync(spend), "1 second"))
+      const caller = yield* Effect.fork(callback(state))
+      yield* settle
+      const interruption = yield* Effect.fork(Fiber.interrupt(caller))
+      yield* adjust("1 second")
+      yield* Fiber.join(interruption)
+      assert.strictEqual((yield* stored).length, 1)
+    }).pipe(Effect.provide(layer))
+  })
+
+  it.effect("whose user is deleted meanwhile stores nothing, and gives the tokens back", () => {
+    const { layer, provider } = world({ flow })
+    return Effect.gen(function* () {
+      const manager = yield* CredentialsManager
+      const { state } = yield* authorize()
+      provider.next((spend) => Effect.delay(Effect.sync(spend), "1 second"))
+      const caller = yield* Effect.fork(Effect.flip(callback(state)))
+      yield* settle
+      yield* manager.deleteUser(userId)
+      yield* adjust("1 second")
+      assert.strictEqual((yield* Fiber.join(caller))._tag, "AuthorizationExpired")
+      yield* settle
+      assert.deepStrictEqual(yield* stored, [])
+      assert.deepStrictEqual(provider.revoked, ["refresh-1"])
+    }).pipe(Effect.provide(layer))
+  })
+
+  it.effect("that is refused, or whose answer cannot be read, stores nothing and repeats no text", () => {
+    const { layer, provider } = world({ flow })
+    return Effect.gen(function* () {
+      const logins = yield* OAuthFlow
+      const by = { userId, provider: providerId }
+      const denied = yield* authorize()
+      const refusal = yield* Effect.flip(logins.callback({ state: denied.state, error: "access_denied" }, by))
+      assert.deepInclude(refusal, { _tag: "AuthorizationDenied", error: "access_denied" })
+      const odd = yield* authorize()
+      const other = yield* Effect.flip(logins.callback({ state: odd.state, error: "<script>" }, by))
+      assert.deepInclude(other, { _tag: "AuthorizationDenied", error: "other" })
+      provider.next(() => Effect.succeed(answer(400, { error: "invalid_grant", error_description: "canary" })))
+      const spent = yield* Effect.flip(callback((yield* authorize()).state))
+      assert.deepInclude(spent, { _tag: "AuthorizationDenied", error: "invalid_grant" })
+      provider.next(() => Effect.succeed(answer(502, "canary")))
+      const down = yield* Effect.flip(callback((yield* authorize()).state))
+      assert.deepInclude(down, { _tag: "ProviderError", reason: "unreachable" })
+      assert.notInclude(JSON.stringify([refusal, other, spent, down]), "canary")
+      assert.deepStrictEqual(yield* stored, [])
+    }).pipe(Effect.provide(layer))
+  })
+
+  it.effect("sends the browser to listed URLs alone", () => {
+    const { layer } = world({ flow })
+    return Effect.gen(function* () {
+      const error = yield* Effect.flip(authorize({ returnTo: `${returnUrl}/../evil` }))
+      assert.deepInclude(error, { _tag: "InvalidRequest" })
+      const logins = yield* OAuthFlow
+      const { state } = yield* authorize({ returnTo: returnUrl })
+      const ended = yield* logins.browserCallback({ state, code: Redacted.make("c") }, Option.none())
+      assert.deepStrictEqual(ended.returnTo, Option.some(returnUrl))
+      assert.isTrue(Either.isRight(ended.result))
+    }).pipe(Effect.provide(layer))
+  })
+
+  it.effect("bound to a browser is finished in no other one", () => {
+    const { layer } = world({ flow })
+    return Effect.gen(function* () {
+      const logins = yield* OAuthFlow
+      const { authorizationUrl, state } = yield* authorize({ bindBrowser: true })
+      assert.strictEqual(Redacted.value(authorizationUrl), `https://us.test/oauth/start/${Redacted.value(state)}`)
+      const { browserSecret } = yield* logins.start(state)
+      const parameters = { state, code: Redacted.make("c") }
+      for (const secret of [Option.none(), Option.some(Redacted.make("another"))]) {
+        const ended = yield* logins.browserCallback(parameters, secret)
+        assert.isTrue(Either.isLeft(ended.result))
+      }
+      const ended = yield* logins.browserCallback(parameters, Option.some(browserSecret))
+      assert.isTrue(Either.isRight(ended.result))
+    }).pipe(Effect.provide(layer))
+  })
+})
+
+describe("a reconnection", () => {
+  it.effect("keeps the credential's id and makes it whole again", () => {
+    const { layer, provider } = world({ flow })
+    return Effect.gen(function* () {
+      const manager = yield* CredentialsManager
+      const id = yield* given()
+      provider.next(() => Effect.succeed(answer(400, { error: "invalid_grant" })))
+      assert.strictEqual((yield* Effect.flip(manager.get(userId, id)))._tag, "NeedsReauth")
+      const { state } = yield* authorize({ credentialId: id })
+      const metadata = yield* callback(state)
+      assert.deepInclude(metadata, { id, generation: 2, status: "active" })
+      assert.strictEqual(accessToken(yield* manager.get(userId, id)), "access-1")
+      assert.strictEqual((yield* stored).length, 1)
+    }).pipe(Effect.provide(layer))
+  })
+
+  it.effect("of a credential that is deleted meanwhile brings nothing back", () => {
+    const { layer, provider } = world({ flow })
+    return Effect.gen(function* () {
+      const manager = yield* CredentialsManager
+      const id = yield* given({ expiresIn: 3600 })
+      const { state } = yield* authorize({ credentialId: id })
+      yield* manager.delete(userId, id, { revoke: false })
+      assert.strictEqual((yield* Effect.flip(callback(state)))._tag, "CredentialNotFound")
+      yield* settle
+      assert.deepStrictEqual(yield* stored, [])
+      assert.deepStrictEqual(provider.revoked, ["refresh-1"])
+    }).pipe(Effect.provide(layer))
+  })
+})
+
+describe("at a real endpoint", () => {
+  const make = Effect.gen(function* () {
+    const provider = yield* ScriptedProvider.make({ pkce: "required" })
+    const definition = Schema.decodeUnknownSync(Provider)(
+      provider.definition("acme", { defaultScopes: ["openid", "repo"] })
+    )
+    const layer = yield* Layer.build(
+      Service.layerMemory({
+        flow,
+        providers: [definition],
+        allowLoopback: true,
+        sweeper: false,
+        clients: () => Option.some({ id: provider.clientId, secret: Redacted.make(provider.clientSecret ?? "") })
+      })
+    )
+    const follow = (url: Redacted.Redacted) =>
+      Effect.promise(async () => {
+        const response = await fetch(Redacted.value(url), { redirect: "manual" })
+        return new URL(response.headers.get("location") ?? "").searchParams
+      })
+    const login = (options?: AuthorizeOptions) =>
+      Effect.gen(function* () {
+        const { authorizationUrl, state } = yield* authorize(options)
+        const returned = yield* follow(authorizationUrl)
+        const logins = yield* OAuthFlow
+        const iss = returned.get("iss") ?? undefined
+        const code = Redacted.make(returned.get("code") ?? "")
+        return yield* logins.callback({ state, code, iss }, { userId, provider: providerId })
+      }).pipe(Effect.provide(layer))
+    return { provider, login, layer }
+  })
+
+  it.scopedLive("connects with PKCE, renews with the refresh token, and revokes at the end", () =>
+    Effect.gen(function* () {
+      const { layer, login, provider } = yield* make
+      const metadata: Metadata = yield* login()
+      assert.deepStrictEqual(metadata.scopes, ["openid", "repo"])
+      const manager = yield* Effect.provide(CredentialsManager, layer)
+      const secret = yield* manager.get(userId, metadata.id, { refresh: "force" })
+      assert.isTrue(provider.isLive(accessToken(secret) ?? ""))
+      assert.strictEqual(provider.spends, 1)
+      assert.deepStrictEqual(yield* manager.delete(userId, metadata.id), { deleted: true, revoked: true })
+      assert.isFalse(provider.isLive(accessToken(secret) ?? ""))
+    })
+  )
+
+  it.scopedLive("refuses a code that came from another issuer", () =>
+    Effect.gen(function* () {
+      const { login, provider } = yield* make
+      provider.next(ScriptedProvider.Fault.issuedBy("https://evil.test"))
+      assert.deepInclude(yield* Effect.flip(login()), { _tag: "AuthorizationDenied", error: "issuer_mismatch" })
+      assert.strictEqual(provider.exchanges, 0)
+    })
+  )
+
+  it.scopedLive("does not put another account's tokens in a credential's place", () =>
+    Effect.gen(function* () {
+      const { login, provider } = yield* make
+      const { id } = yield* login()
+      provider.login("mallory")
+      assert.strictEqual((yield* Effect.flip(login({ credentialId: id })))._tag, "AccountMismatch")
+      provider.login("alice")
+      assert.deepInclude(yield* login({ credentialId: id }), { id, generation: 2 })
+    })
+  )
+})
