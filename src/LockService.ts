@@ -286,7 +286,11 @@ export const make = Effect.fnUntraced(function* (
       Effect.map(enter(key, options, Duration.toMillis(options.ttl)), (holder) => leaseOf(key, holder)),
     renew: (key, id, ttl) =>
       Effect.map(holderOf(key, id), (holder) => {
-        holder.deadline = now() + Duration.toMillis(ttl)
+        const deadline = now() + Duration.toMillis(ttl)
+        const sooner = deadline < holder.deadline
+        holder.deadline = deadline
+        // whoever watches the old deadline would come too late
+        if (sooner) watch(key, holder)
         return leaseOf(key, holder)
       }),
     release: (key, id) =>
