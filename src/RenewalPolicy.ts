@@ -6,8 +6,8 @@
  */
 import * as Data from "effect/Data"
 import * as DateTime from "effect/DateTime"
-import * as Hash from "effect/Hash"
 import * as Option from "effect/Option"
+import { createHash } from "node:crypto"
 import type { OAuth2Credential, ReauthReason } from "./Credential.ts"
 
 /**
@@ -72,6 +72,9 @@ export const lifetimeMillis = (credential: OAuth2Credential): Option.Option<numb
   )
 }
 
+/** A number from 0 to 1, evenly spread over texts, and the same for the same text. */
+const fractionOf = (text: string) => createHash("sha256").update(text).digest().readUInt32BE() / 2 ** 32
+
 /**
  * How long before its expiry the access token is renewed, in milliseconds: the smaller of the provider's margin (else
  * 300 s) and 10 % of the lifetime, less a jitter of at most a fifth that differs by credential and generation.
@@ -82,7 +85,7 @@ export const lifetimeMillis = (credential: OAuth2Credential): Option.Option<numb
 export const marginMillis = (input: Input): number => {
   const lifetime = Option.getOrElse(lifetimeMillis(input.credential), () => 0)
   const margin = Math.min(Option.getOrElse(input.marginSeconds, () => defaultMarginSeconds) * 1000, lifetime / 10)
-  const spread = (Hash.string(`${input.credential.id}:${input.credential.generation}`) >>> 0) / 2 ** 32
+  const spread = fractionOf(`${input.credential.id}:${input.credential.generation}`)
   return Math.max(margin * (1 - spread / 5), Math.min(input.minValidSeconds * 1000, lifetime / 2))
 }
 

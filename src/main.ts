@@ -1,0 +1,153 @@
+#!/usr/bin/env node
+/**
+ * The server as a program: settings, layers, one listener, one clear line when it cannot start.
+ *
+ * @since 0.1.0
+ */
+import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
+import * as Cause from "effect/Cause"
+import * as Data from "effect/Data"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
+import { join } from "node:path"
+import * as ApiKeys from "./ApiKeys/Sql.ts"
+import * as AuditLog from "./AuditLog/Sql.ts"
+import * as AuthorizationStore from "./AuthorizationStore/Sql.ts"
+import * as Cipher from "./Cipher.ts"
+import { DirectoryInUse } from "./Database/DirectoryLock.ts"
+import * as Embedded from "./Database/Embedded.ts"
+import * as HandlerRegistry from "./HandlerRegistry.ts"
+import * as LeaseStore from "./LeaseStore/Sql.ts"
+import * as LockService from "./LockService.ts"
+import * as migrations from "./migrations.ts"
+import * as Outbound from "./Outbound.ts"
+import * as ProviderCatalogue from "./ProviderCatalogue.ts"
+import * as Receipts from "./Receipts/Directory.ts"
+import { SecureCookies } from "./server/Browser.ts"
+import * as Crash from "./server/Crash.ts"
+import * as Listener from "./server/Listener.ts"
+import * as Log from "./server/Log.ts"
+import * as Server from "./server/Server.ts"
+import * as Welcome from "./server/Welcome.ts"
+import * as Service from "./Service.ts"
+import * as Settings from "./Settings.ts"
+import { Store } from "./Store.ts"
+import * as SqlStore from "./Store/Sql.ts"
+import * as SystemCredentials from "./SystemCredentials.ts"
+
+/** Stored bytes name a key that is not in the ring: reading on would take them for damaged. */
+class MissingKeys extends Data.TaggedError("MissingKeys")<{ readonly keyIds: ReadonlyArray<string> }> {
+  override get message() {
+    return `ENCRYPTION_KEYS: expected to hold the key ${this.keyIds.join(", ")} too, which stored credentials are sealed with: add it after the first one.`
+  }
+}
+
+const wholeKeyRing = Layer.effectDiscard(
+  Effect.gen(function* () {
+    const store = yield* Store
+    const ring = yield* Cipher.Cipher
+    const missing = (yield* store.keyIds).filter((keyId) => !ring.keyIds.includes(keyId))
+    if (missing.length > 0) return yield* new MissingKeys({ keyIds: missing })
+  })
+)
+
+const ports = (settings: Settings.Settings) => {
+  const database = Layer.provideMerge(
+    migrations.layer,
+    Embedded.layer({ directory: join(settings.dataDirectory, "database") })
+  )
+  const sealed = Layer.mergeAll(
+    Layer.provideMerge(wholeKeyRing, SqlStore.layer({ clock: "process" })),
+    AuthorizationStore.layer,
+    Receipts.layer({ directory: join(settings.dataDirectory, "receipts") })
+  ).pipe(
+    Layer.provide(Cipher.layer(settings.encryptionKeys)),
+    Layer.provide(
+      SystemCredentials.layer(settings.systemCredentials.credentials, { since: settings.systemCredentials.since })
+    )
+  )
+  const providers = HandlerRegistry.layer({ clients: settings.clients }).pipe(
+    Layer.provideMerge(ProviderCatalogue.layer(settings.providers)),
+    Layer.provide(Outbound.layer({ allowLoopback: settings.allowLoopback }))
+  )
+  return Layer.mergeAll(
+    sealed,
+    LeaseStore.layer,
+    AuditLog.layer,
+    ApiKeys.layer({ bootstrap: settings.adminApiKey }),
+    LockService.layerMemory,
+    providers
+  ).pipe(Layer.provide(database))
+}
+
+const urlOf = (host: string, port: number) => `http://${host.includes(":") ? `[${host}]` : host}:${port}`
+
+const serve = Effect.fnUntraced(function* (settings: Settings.Settings) {
+  const listener = yield* Listener.bind({ host: settings.host, port: settings.port })
+  const localUrl = urlOf(/^(?:0\.0\.0\.0|::)$/.test(settings.host) ? "127.0.0.1" : settings.host, listener.port)
+  const publicUrl = Option.getOrElse(settings.publicUrl, () => localUrl)
+  const service = Service.layer({
+    flow: {
+      publicUrl,
+      redirectUri: Option.getOrElse(settings.oauthRedirectUri, () => `${publicUrl}/oauth/callback`),
+      returnUrls: settings.returnUrls
+    }
+  })
+  yield* Layer.build(
+    Server.layer(listener, { patience: "15 seconds" }).pipe(
+      Layer.provide(service),
+      Layer.provide(ports(settings)),
+      Layer.provide(Layer.succeed(SecureCookies, publicUrl.startsWith("https:")))
+    )
+  )
+  const welcome = {
+    publicUrl,
+    localUrl,
+    keyFile: settings.adminApiKeyFile,
+    dataDirectory: settings.dataDirectory
+  }
+  const onlyJson = Option.contains(settings.logFormat, "json")
+  if (settings.isFirstStart && !onlyJson) process.stdout.write(Welcome.text(welcome))
+  yield* Effect.logInfo("Ready").pipe(
+    Effect.annotateLogs({
+      url: publicUrl,
+      docs: `${localUrl}/docs`,
+      ...(Option.isSome(welcome.keyFile) && { keyFile: welcome.keyFile.value }),
+      ...(settings.isFirstStart && { example: Welcome.example(welcome) })
+    })
+  )
+  return yield* Effect.never
+}, Effect.scoped)
+
+const print = (line: string) => void process.stdout.write(`${line}\n`)
+
+const program = Effect.flatMap(Settings.load, (settings) => {
+  const format = Option.getOrElse(settings.logFormat, () => (process.stdout.isTTY ? "pretty" : "json"))
+  return Effect.provide(serve(settings), Log.layer({ level: settings.logLevel, format, write: print }))
+})
+
+const reasonOf = (cause: Cause.Cause<unknown>): string => {
+  const error = Option.getOrUndefined(Cause.failureOption(cause))
+  if (error instanceof DirectoryInUse) {
+    return `DATA_DIR: another server works in ${error.directory}: stop that one, or set DATA_DIR to another directory.`
+  }
+  if (error instanceof Error && "_tag" in error) return error.message
+  return Crash.fromCause(cause)
+    .map((crash) => [crash.error, ...crash.at].join("\n    at "))
+    .join("\n")
+}
+
+const sayWhy = (cause: Cause.Cause<unknown>) =>
+  Cause.isInterruptedOnly(cause)
+    ? Effect.void
+    : Effect.sync(() => void process.stderr.write(`effect-credentials does not start. ${reasonOf(cause)}\n`))
+
+// a log that nobody reads any more is no reason to stop
+process.stdout.on("error", () => {})
+process.on("uncaughtException", (error) => {
+  process.stderr.write(`effect-credentials fails. ${reasonOf(Cause.die(error))}\n`)
+  process.exit(1)
+})
+
+NodeRuntime.runMain(Effect.tapErrorCause(program, sayWhy), { disableErrorReporting: true, disablePrettyLogger: true })

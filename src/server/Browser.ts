@@ -1,0 +1,140 @@
+/**
+ * @since 0.1.0
+ */
+import * as HttpApiBuilder from "@effect/platform/HttpApiBuilder"
+import { HttpServerRequest } from "@effect/platform/HttpServerRequest"
+import * as HttpServerResponse from "@effect/platform/HttpServerResponse"
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as Either from "effect/Either"
+import * as Option from "effect/Option"
+import * as Redacted from "effect/Redacted"
+import { createHash } from "node:crypto"
+import { Api } from "../api/Api.ts"
+import { AuthorizationExpired } from "../CredentialsError.ts"
+import { OAuthFlow } from "../OAuthFlow.ts"
+import * as CallbackPage from "./CallbackPage.ts"
+import * as ErrorAnswer from "./ErrorAnswer.ts"
+
+/**
+ * Whether browsers reach the service over https, so that cookies are sent over nothing else.
+ *
+ * @since 0.1.0
+ * @category references
+ */
+export class SecureCookies extends Context.Reference<SecureCookies>()("effect-credentials/server/SecureCookies", {
+  defaultValue: () => false
+}) {}
+
+/** One cookie for each login, so that two at once are not in each other's way. */
+const cookieName = (state: Redacted.Redacted) =>
+  `ec_login_${createHash("sha256").update(Redacted.value(state)).digest("hex").slice(0, 16)}`
+
+const callbackPath = "/oauth/callback"
+
+const cookie = (secure: boolean) => ({ httpOnly: true, sameSite: "lax", path: callbackPath, secure }) as const
+
+const errorPage = (error: ErrorAnswer.PublicError) =>
+  HttpServerResponse.setHeaders(
+    CallbackPage.make({ status: ErrorAnswer.statusOf(error), title: "Not connected", text: error.message }),
+    ErrorAnswer.headersOf(error)
+  )
+
+const redirect = (location: string) =>
+  HttpServerResponse.empty({
+    status: 303,
+    headers: { location, "cache-control": "no-store", "referrer-policy": "no-referrer" }
+  })
+
+/**
+ * Binds a login to this browser, and sends it to the provider.
+ *
+ * @since 0.1.0
+ * @category handlers
+ */
+export const start = ({ path: { state } }: { readonly path: { readonly state: Redacted.Redacted } }) =>
+  Effect.gen(function* () {
+    const flow = yield* OAuthFlow
+    const secure = yield* SecureCookies
+    const { authorizationUrl, browserSecret } = yield* flow.start(state)
+    return HttpServerResponse.unsafeSetCookie(
+      redirect(Redacted.value(authorizationUrl)),
+      cookieName(state),
+      Redacted.value(browserSecret),
+      { ...cookie(secure), maxAge: "10 minutes" }
+    )
+  }).pipe(Effect.catchAll((error) => Effect.succeed(errorPage(error))))
+
+type Parameter = string | ReadonlyArray<string>
+
+const single = (parameter: Parameter | undefined): string | undefined =>
+  typeof parameter === "string" && parameter !== "" ? parameter : undefined
+
+const withParameter = (returnTo: string, name: string, value: string) => {
+  const url = new URL(returnTo)
+  url.searchParams.set(name, value)
+  return url.href
+}
+
+/**
+ * Ends a login for the browser that comes back from the provider: on to where it was to return, else a page.
+ *
+ * @since 0.1.0
+ * @category handlers
+ */
+export const callback = Effect.fnUntraced(function* ({
+  urlParams
+}: {
+  readonly urlParams: {
+    readonly code?: Parameter
+    readonly state?: Parameter
+    readonly iss?: Parameter
+    readonly error?: Parameter
+  }
+}) {
+  const given = single(urlParams.state)
+  if (given === undefined) return errorPage(new AuthorizationExpired())
+  const flow = yield* OAuthFlow
+  const { cookies } = yield* HttpServerRequest
+  const secure = yield* SecureCookies
+  const state = Redacted.make(given)
+  const code = single(urlParams.code)
+  const name = cookieName(state)
+  const { result, returnTo } = yield* flow.browserCallback(
+    {
+      state,
+      code: code === undefined ? undefined : Redacted.make(code),
+      error: single(urlParams.error),
+      iss: single(urlParams.iss)
+    },
+    Option.map(Option.fromNullable(cookies[name]), Redacted.make)
+  )
+  const response = Either.match(result, {
+    onLeft: (error) =>
+      Option.match(returnTo, {
+        onNone: () => errorPage(error),
+        onSome: (url) => redirect(withParameter(url, "error", error._tag))
+      }),
+    onRight: (credential) =>
+      Option.match(returnTo, {
+        onNone: () =>
+          CallbackPage.make({
+            status: 200,
+            title: "Connected",
+            text: `Your ${credential.provider} account is connected. You can close this window.`
+          }),
+        onSome: (url) => redirect(withParameter(url, "credentialId", credential.id))
+      })
+  })
+  return cookies[name] === undefined
+    ? response
+    : HttpServerResponse.unsafeSetCookie(response, name, "", { ...cookie(secure), maxAge: 0 })
+})
+
+/**
+ * @since 0.1.0
+ * @category layers
+ */
+export const layer = HttpApiBuilder.group(Api, "browser", (handlers) =>
+  handlers.handle("start", start).handle("callback", callback)
+)
