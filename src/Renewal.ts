@@ -115,8 +115,11 @@ interface Flight {
   readonly grant: Grant
   readonly seed: CredentialId
   readonly done: Deferred.Deferred<ReadonlyArray<OAuth2Credential>, FlightError>
-  /** Completes once the flight waits, or will not end the stored access token, while that still serves. */
-  readonly living: Deferred.Deferred<void>
+  /**
+   * Completes while the stored access token still serves: the flight waits for those who use it, or will not end it.
+   * Another one once the flight holds what it waited for.
+   */
+  living: Deferred.Deferred<void>
   force: boolean
   minValidSeconds: number
   fiber: Fiber.RuntimeFiber<void> | undefined
@@ -297,6 +300,8 @@ export const layer = (
         const { refreshInvalidatesAccessToken } = called.value.handler.provider
         const protects = refreshInvalidatesAccessToken && isLiving(before, yield* DateTime.now)
         const leases = protects ? yield* protect(flight, before) : []
+        // from here on nobody is told that the old access token serves
+        if (protects) flight.living = yield* Deferred.make<void>()
         yield* locks.acquire(refreshKey(flight.grant), { priority: "writer", wait: "2 minutes" })
 
         const credentials = yield* store.sharing(flight.userId, flight.grant)

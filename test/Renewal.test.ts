@@ -487,6 +487,25 @@ describe("a renewal that ends the access token", () => {
     }).pipe(Effect.provide(layer))
   })
 
+  it.effect("once it holds what it waited for, has readers wait: the old token ends at any moment", () => {
+    const { layer, provider } = world()
+    return Effect.gen(function* () {
+      const manager = yield* CredentialsManager
+      const id = yield* given({ expiresIn: 3600 })
+      const scope = yield* Scope.make()
+      yield* manager.acquire(userId, id).pipe(Scope.extend(scope))
+      yield* adjust("56 minutes")
+      assert.strictEqual(accessToken(yield* get(id)), "access-0")
+      provider.next((spend) => Effect.delay(Effect.sync(spend), "1 second"))
+      yield* Scope.close(scope, Exit.void)
+      yield* settle
+      assert.strictEqual(provider.spent.length, 1)
+      const reader = yield* Effect.fork(get(id))
+      yield* adjust("1 second")
+      assert.strictEqual(accessToken(yield* Fiber.join(reader)), "access-1")
+    }).pipe(Effect.provide(layer))
+  })
+
   it.effect("waits for nobody once the token has expired", () => {
     const { layer, provider } = world()
     return Effect.gen(function* () {
