@@ -33,7 +33,8 @@ import { type Answer, OutboundFailure } from "./Outbound.ts"
 import { type Receipt, Receipts } from "./Receipts.ts"
 import type { DueReason } from "./RenewalPolicy.ts"
 import { type Attempt, Change, type Grant, type Outcome, Store } from "./Store.ts"
-import type { Denial, TokenSet } from "./TokenEndpoint.ts"
+import type { Denial } from "./TokenEndpoint.ts"
+import { type TokenSet, toVariant, withdrawn } from "./TokenSet.ts"
 
 /**
  * What is stored is not what the caller decided upon: somebody renewed, replaced or deleted meanwhile. Read again.
@@ -106,40 +107,20 @@ const backOffMillis = (failures: number) => Math.min(2_000 * 2 ** failures, 300_
 
 const saveAgain = Schedule.exponential("50 millis").pipe(Schedule.union(Schedule.spaced("2 seconds")))
 
-const later = (now: DateTime.Utc, seconds: number) => DateTime.addDuration(now, Duration.seconds(seconds))
-
-const isNarrower = (credential: OAuth2Credential, tokens: TokenSet) =>
-  Option.exists(tokens.scopes, (granted) => credential.variant.scopes.some((scope) => !granted.includes(scope)))
-
-/** The next generation of a credential: what the answer does not say stays. */
-const renewed = (credential: OAuth2Credential, tokens: TokenSet, at: DateTime.Utc, reason: DueReason) => {
-  const { variant } = credential
-  const { accessTokenExpiresAt: _, lifetimeSeconds: __, refreshTokenExpiresAt, ...kept } = variant
-  const refreshExpiry = Option.match(tokens.refreshLifetimeSeconds, {
-    onSome: (seconds) => later(at, seconds),
-    // a new refresh token that does not say how long it lives does not live by the old one's time
-    onNone: () => (Option.isSome(tokens.refreshToken) ? undefined : refreshTokenExpiresAt)
-  })
-  const next: OAuth2Credential = {
-    ...credential,
-    generation: credential.generation + 1,
-    variant: {
-      ...kept,
-      accessToken: tokens.accessToken,
-      ...Option.match(tokens.refreshToken, { onNone: () => ({}), onSome: (refreshToken) => ({ refreshToken }) }),
-      ...Option.match(tokens.lifetimeSeconds, {
-        onNone: () => ({}),
-        onSome: (seconds) => ({ lifetimeSeconds: seconds, accessTokenExpiresAt: later(at, seconds) })
-      }),
-      ...(refreshExpiry !== undefined && { refreshTokenExpiresAt: refreshExpiry }),
-      scopes: Option.getOrElse(tokens.scopes, () => variant.scopes)
-    },
-    renewal: { ...settled, reportStreak: reason === "reported" ? credential.renewal.reportStreak + 1 : 0 },
-    updatedAt: at,
-    storedAt: at
-  }
-  return next
-}
+/** The next generation of a credential. */
+const renewed = (
+  credential: OAuth2Credential,
+  tokens: TokenSet,
+  at: DateTime.Utc,
+  reason: DueReason
+): OAuth2Credential => ({
+  ...credential,
+  generation: credential.generation + 1,
+  variant: toVariant(tokens, credential.variant, at),
+  renewal: { ...settled, reportStreak: reason === "reported" ? credential.renewal.reportStreak + 1 : 0 },
+  updatedAt: at,
+  storedAt: at
+})
 
 /**
  * @since 0.1.0
@@ -220,7 +201,10 @@ export const layer = (options: Options = {}): Layer.Layer<Attempts, never, Store
           yield* Effect.forEach(credentials, (credential, index) =>
             Effect.gen(function* () {
               yield* note("credential_renewed", next[index] ?? credential, attempt, reason)
-              if (isNarrower(credential, tokens)) yield* note("scopes_narrowed", credential, attempt)
+              const granted = Option.getOrElse(tokens.scopes, () => credential.variant.scopes)
+              if (withdrawn(credential.variant.scopes, granted).length > 0) {
+                yield* note("scopes_narrowed", credential, attempt)
+              }
             })
           )
           return next

@@ -16,20 +16,23 @@ import * as Schema from "effect/Schema"
  * @category ids
  */
 export const UserId = Schema.String.pipe(
-  Schema.pattern(/^[^\p{Cc}]{1,255}$/u, { message: () => "1 to 255 characters, none of them a control character" }),
+  Schema.pattern(/^[^\p{Cc}\p{Cs}]{1,255}$/u, {
+    message: () => "1 to 255 characters, none of them a control character"
+  }),
   Schema.brand("UserId")
 )
 export type UserId = typeof UserId.Type
 
 /**
- * A UUID, unique for its user; lower case.
+ * A UUID, unique for its user; in lower case, however it is written.
  *
  * @since 0.1.0
  * @category ids
  */
-export const CredentialId = Schema.UUID.annotations({ message: () => "a UUID" }).pipe(
-  Schema.lowercased({ message: () => "a UUID in lower case" }),
-  Schema.brand("CredentialId")
+export const CredentialId = Schema.transform(
+  Schema.String.annotations({ message: () => "a UUID" }),
+  Schema.UUID.annotations({ message: () => "a UUID" }).pipe(Schema.brand("CredentialId")),
+  { strict: false, decode: (text) => text.toLowerCase(), encode: (id) => id }
 )
 export type CredentialId = typeof CredentialId.Type
 
@@ -472,20 +475,5 @@ export interface NewCredential {
   readonly provider: ProviderId
   readonly title?: string
   readonly variant: Variant
-  readonly extra?: Redacted.Redacted<Extra>
-}
-
-type Changed<V extends Variant> = V extends Variant ? Partial<Omit<V, "type">> & Pick<V, "type"> : never
-
-/**
- * A new version of a credential: what is absent keeps its value.
- *
- * @since 0.1.0
- * @category models
- */
-export interface Replacement {
-  readonly provider?: ProviderId
-  readonly title?: string
-  readonly variant: Changed<Variant>
   readonly extra?: Redacted.Redacted<Extra>
 }

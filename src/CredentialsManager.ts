@@ -17,21 +17,17 @@ import * as Scope from "effect/Scope"
 import { randomUUID } from "node:crypto"
 import type { Kind } from "./AuditEvent.ts"
 import { AuditLog, record } from "./AuditLog.ts"
-import { AuthorizationStore } from "./AuthorizationStore.ts"
 import {
   type Credential,
   CredentialId,
   isOAuth2,
   type Metadata,
   type NewCredential,
-  type OAuth2,
-  type Replacement,
   type Secret,
   settled,
   toMetadata,
   toSecret,
-  type UserId,
-  type Variant
+  type UserId
 } from "./Credential.ts"
 import {
   CredentialExists,
@@ -45,20 +41,19 @@ import {
   type NeedsReauth,
   type OutboundRefused,
   type ProviderError,
-  ReadOnlyCredential,
-  ScopeMismatch,
+  type ScopeMismatch,
   type StoreUnavailable,
-  TypeMismatch,
+  type TypeMismatch,
   type Undecryptable,
   type UnknownProvider
 } from "./CredentialsError.ts"
+import { Deletion } from "./Deletion.ts"
 import { Leases, type LentLease } from "./Leases.ts"
-import { Lending } from "./Lending.ts"
-import { credentialKey, type Lease, LockService, type Mode, refreshKey } from "./LockService.ts"
+import { type ChangeError, Lending } from "./Lending.ts"
+import { type Lease, LockService, type Mode } from "./LockService.ts"
+import * as Replacement from "./Replacement.ts"
 import { match, type Matches, type Requirement } from "./Requirement.ts"
-import { Revocations } from "./Revocations.ts"
-import { Change, type Cursor, type Filter, type Page, type Revocation, Store } from "./Store.ts"
-import type { Conflict } from "./Store/Driver.ts"
+import { Change, type Cursor, type Filter, type Page, Store } from "./Store.ts"
 
 /**
  * What a reading can meet.
@@ -85,14 +80,6 @@ export type RenewalError =
   | MissingTokenUrl
   | OutboundRefused
   | ProviderError
-
-/**
- * What a change can meet.
- *
- * @since 0.1.0
- * @category errors
- */
-export type ChangeError = ReadError | ReadOnlyCredential | LockTimeout | LockUnavailable | LeaseLost
 
 /**
  * @since 0.1.0
@@ -184,7 +171,7 @@ export class CredentialsManager extends Context.Tag("effect-credentials/Credenti
     readonly update: (
       userId: UserId,
       id: CredentialId,
-      replacement: Replacement,
+      replacement: Replacement.Replacement,
       options?: WaitOptions & { readonly ifGeneration?: number | undefined }
     ) => Effect.Effect<Metadata, ChangeError | GenerationConflict | ScopeMismatch | TypeMismatch>
     /**
@@ -255,36 +242,9 @@ const lendOptions = (options: AcquireOptions | undefined) => ({
   minValidSeconds: secondsOf(options?.minValid)
 })
 
-/** How long a deletion waits for the provider's word before the outbox takes over. */
-const revocationPatience = Duration.seconds(10)
+const leaseOf = (options: WaitOptions | undefined) => Option.fromNullable(options?.leaseId)
 
 const isRenewable = (credential: Credential) => isOAuth2(credential) && !credential.system
-
-const missingScopes = (before: Variant, after: Variant): ReadonlyArray<string> =>
-  before.type === "oauth2" && after.type === "oauth2"
-    ? before.scopes.filter((scope) => !after.scopes.includes(scope))
-    : []
-
-/** What a replacement leaves out stays; an expiry that the provider answered does not outlive its token. */
-const replaced = (credential: Credential, replacement: Replacement, at: DateTime.Utc): Credential => {
-  const touched = Object.keys(replacement.variant).some((field) => field !== "type")
-  const { renewal } = credential
-  const reported = Option.contains(renewal.reportedGeneration, credential.generation)
-  const variant = { ...credential.variant, ...replacement.variant } as Variant
-  const { lifetimeSeconds: _, ...stored } = variant as OAuth2
-  return {
-    ...credential,
-    title: Option.orElse(Option.fromNullable(replacement.title), () => credential.title),
-    generation: credential.generation + 1,
-    variant: touched && variant.type === "oauth2" ? stored : variant,
-    extra: replacement.extra ?? credential.extra,
-    renewal: touched
-      ? settled
-      : { ...renewal, reportedGeneration: reported ? Option.some(credential.generation + 1) : Option.none() },
-    updatedAt: at,
-    storedAt: touched ? at : credential.storedAt
-  }
-}
 
 /**
  * @since 0.1.0
@@ -293,7 +253,7 @@ const replaced = (credential: Credential, replacement: Replacement, at: DateTime
 export const layer: Layer.Layer<
   CredentialsManager,
   never,
-  Store | LockService | Lending | Leases | Revocations | AuthorizationStore | AuditLog
+  Store | LockService | Lending | Leases | Deletion | AuditLog
 > = Layer.effect(
   CredentialsManager,
   Effect.gen(function* () {
@@ -301,8 +261,7 @@ export const layer: Layer.Layer<
     const locks = yield* LockService
     const lending = yield* Lending
     const leases = yield* Leases
-    const revocations = yield* Revocations
-    const authorizations = yield* AuthorizationStore
+    const deletion = yield* Deletion
     const context = yield* Effect.context<AuditLog>()
 
     const note = (
@@ -317,7 +276,7 @@ export const layer: Layer.Layer<
     const create: CredentialsManager["Type"]["create"] = Effect.fn("CredentialsManager.create")(
       function* (userId, given) {
         const now = yield* DateTime.now
-        const id = given.id ?? CredentialId.make(randomUUID())
+        const id = given.id ?? CredentialId.to.make(randomUUID())
         const credential: Credential = {
           userId,
           id,
@@ -344,132 +303,28 @@ export const layer: Layer.Layer<
       }
     )
 
-    /** Runs alone on a credential: ahead of queued users, after its holders, but not after the one whose lease is named. */
-    const exclusively = <A, E>(
-      userId: UserId,
-      id: CredentialId,
-      options: WaitOptions | undefined,
-      use: Effect.Effect<A, E, Scope.Scope>
-    ): Effect.Effect<
-      A,
-      E | CredentialNotFound | ReadOnlyCredential | LeaseLost | LockTimeout | LockUnavailable | StoreUnavailable
-    > =>
-      Effect.gen(function* () {
-        const { system } = yield* store.metadata(userId, id)
-        if (system === true) return yield* new ReadOnlyCredential({ credentialId: id })
-        const key = credentialKey(userId, id)
-        const holder = randomUUID()
-        if (options?.leaseId !== undefined) yield* locks.lend(key, options.leaseId, holder)
-        yield* locks.acquire(key, { id: holder, mode: "exclusive", priority: "writer", wait: waitOf(options) })
-        return yield* use
-      }).pipe(Effect.scoped)
-
     const update: CredentialsManager["Type"]["update"] = Effect.fn("CredentialsManager.update")(
       function* (userId, id, replacement, options) {
         const expected = options?.ifGeneration
-        const once = Effect.gen(function* () {
+        const replace = Effect.gen(function* () {
           const credential = yield* store.get(userId, id)
-          const { generation, provider, variant } = credential
-          const mismatch = (expected: string, actual: string) =>
-            new TypeMismatch({ credentialId: id, expected, actual })
-          if (replacement.variant.type !== variant.type) return yield* mismatch(variant.type, replacement.variant.type)
-          if (replacement.provider !== undefined && replacement.provider !== provider) {
-            return yield* mismatch(provider, replacement.provider)
+          if (expected !== undefined && expected !== credential.generation) {
+            return yield* new GenerationConflict({ credentialId: id, expected, actual: credential.generation })
           }
-          if (expected !== undefined && expected !== generation) {
-            return yield* new GenerationConflict({ credentialId: id, expected, actual: generation })
-          }
-          const next = replaced(credential, replacement, yield* DateTime.now)
-          const missing = missingScopes(variant, next.variant)
-          if (missing.length > 0) return yield* new ScopeMismatch({ credentialId: id, missing })
+          const next = yield* Replacement.apply(replacement, credential, yield* DateTime.now)
           yield* store.commit([Change.Replace({ credential: next })])
           return toMetadata(next)
         })
-        const untilStored: typeof once extends Effect.Effect<infer A, infer E>
-          ? Effect.Effect<A, Exclude<E, Conflict>>
-          : never = Effect.catchTag(once, "Conflict", () => untilStored)
-        const metadata = yield* exclusively(userId, id, options, untilStored)
+        const metadata = yield* lending.alone(userId, id, { wait: waitOf(options), leaseId: leaseOf(options) }, replace)
         yield* note("credential_replaced", metadata)
         return metadata
-      }
-    )
-
-    /** Removes a credential and, in the same step, writes down what is to be revoked. */
-    const remove = (userId: UserId, id: CredentialId, revoke: boolean) => {
-      const once = Effect.gen(function* () {
-        const metadata = yield* store.metadata(userId, id)
-        // what does not open cannot be revoked, and is deleted all the same
-        const credential = yield* Effect.option(store.get(userId, id))
-        const revocation =
-          revoke && Option.isSome(credential) ? yield* revocations.plan(credential.value) : Option.none<Revocation>()
-        yield* store.commit([
-          Change.Remove({ userId, id, generation: metadata.generation }),
-          ...Option.toArray(revocation).map((planned) => Change.Enqueue({ revocation: planned }))
-        ])
-        return { metadata, revocation }
-      })
-      const untilRemoved: typeof once extends Effect.Effect<infer A, infer E>
-        ? Effect.Effect<A, Exclude<E, Conflict>>
-        : never = Effect.catchTag(once, "Conflict", () => untilRemoved)
-      return untilRemoved
-    }
-
-    const deleteOne: CredentialsManager["Type"]["delete"] = Effect.fn("CredentialsManager.delete")(
-      function* (userId, id, options) {
-        const revoke = options?.revoke ?? true
-        const removed = yield* exclusively(
-          userId,
-          id,
-          options,
-          Effect.gen(function* () {
-            const credential = yield* Effect.option(store.get(userId, id))
-            const grant = Option.flatMap(credential, store.grantOf)
-            // a renewal that is under way ends first: what it brings is what is to be revoked
-            if (Option.isSome(grant)) {
-              yield* locks.acquire(refreshKey(grant.value), { priority: "writer", wait: waitOf(options) })
-            }
-            return yield* remove(userId, id, revoke)
-          })
-        )
-        yield* note("credential_deleted", removed.metadata)
-        if (!revoke) return { deleted: true, revoked: false } as const
-        if (Option.isNone(removed.revocation)) return { deleted: true, revoked: null } as const
-        const progress = yield* revocations.attempt(removed.revocation.value).pipe(
-          Effect.catchTag("StoreUnavailable", () => Effect.succeed("pending" as const)),
-          Effect.timeoutTo({
-            duration: revocationPatience,
-            onSuccess: (done) => done,
-            onTimeout: () => "pending" as const
-          })
-        )
-        const revoked = { done: true, refused: false, pending: null, unsafe: null }[progress]
-        return { deleted: true, revoked } as const
-      }
-    )
-
-    const deleteUser: CredentialsManager["Type"]["deleteUser"] = Effect.fn("CredentialsManager.deleteUser")(
-      function* (userId, options) {
-        const forget = Change.Forget({ userId, at: yield* DateTime.now })
-        yield* Effect.catchTag(store.commit([forget]), "Conflict", () => Effect.void)
-        yield* authorizations.removeUser(userId)
-        yield* leases.releaseUser(userId)
-        const { credentials, undecryptable } = yield* store.all(userId)
-        const own = [...credentials.filter(({ system }) => !system), ...undecryptable]
-        const deleted = yield* Effect.forEach(own, ({ id }) =>
-          deleteOne(userId, id, options).pipe(
-            Effect.as(1),
-            Effect.catchTag("CredentialNotFound", () => Effect.succeed(0))
-          )
-        )
-        yield* record({ kind: "user_deleted", userId }).pipe(Effect.provide(context))
-        return { deleted: deleted.reduce((sum, one) => sum + one, 0) }
       }
     )
 
     const get: CredentialsManager["Type"]["get"] = Effect.fn("CredentialsManager.get")(function* (userId, id, options) {
       const credential = yield* store.get(userId, id)
       const wait = waitOf(options)
-      const leaseId = Option.fromNullable(options?.leaseId)
+      const leaseId = leaseOf(options)
       if (options?.refresh === "never" || !isOAuth2(credential) || credential.system) return toSecret(credential)
       return toSecret(
         options?.refresh === "force"
@@ -484,7 +339,7 @@ export const layer: Layer.Layer<
         if (!isOAuth2(credential) || credential.system) return toMetadata(credential)
         const renewed = yield* lending.after(credential, options?.ifGeneration ?? credential.generation, {
           wait: waitOf(options),
-          leaseId: Option.fromNullable(options?.leaseId)
+          leaseId: leaseOf(options)
         })
         return toMetadata(renewed)
       }
@@ -570,8 +425,13 @@ export const layer: Layer.Layer<
       refresh,
       refreshIfNeeded: (userId, { id }) => get(userId, id),
       update,
-      delete: deleteOne,
-      deleteUser,
+      delete: (userId, id, options) =>
+        deletion.credential(userId, id, {
+          wait: waitOf(options),
+          leaseId: leaseOf(options),
+          revoke: options?.revoke ?? true
+        }),
+      deleteUser: (userId, options) => deletion.user(userId, { wait: waitOf(options) }),
       report,
       cachedGetter,
       match: (userId, requirements) =>

@@ -13,11 +13,14 @@ import * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Scope from "effect/Scope"
+import { randomUUID } from "node:crypto"
 import { type Credential, type CredentialId, isOAuth2, type OAuth2Credential, type UserId } from "./Credential.ts"
 import {
   type CredentialNotFound,
+  type LeaseLost,
   LockTimeout,
   type LockUnavailable,
+  ReadOnlyCredential,
   type StoreUnavailable,
   type Undecryptable
 } from "./CredentialsError.ts"
@@ -26,12 +29,28 @@ import { credentialKey, type Lease, LockService, type Mode } from "./LockService
 import { type FlightError, Renewal, type Request } from "./Renewal.ts"
 import * as RenewalPolicy from "./RenewalPolicy.ts"
 import { Store } from "./Store.ts"
+import { Conflict } from "./Store/Driver.ts"
 
 /**
  * @since 0.1.0
  * @category errors
  */
 export type LendError = CredentialNotFound | Undecryptable | StoreUnavailable | FlightError
+
+/**
+ * What a change can meet.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export type ChangeError =
+  | CredentialNotFound
+  | Undecryptable
+  | StoreUnavailable
+  | ReadOnlyCredential
+  | LockTimeout
+  | LockUnavailable
+  | LeaseLost
 
 /**
  * @since 0.1.0
@@ -80,6 +99,19 @@ export class Lending extends Context.Tag("effect-credentials/Lending")<
       id: CredentialId,
       options: LendOptions & Pick<TakeOptions, "owner" | "ttl">
     ) => Effect.Effect<{ readonly credential: Credential; readonly lease: LentLease }, LendError>
+    /**
+     * Runs a change alone on a credential: ahead of queued users, after its holders, but not after the one whose lease is
+     * named. What it decided upon and finds changed when it commits is done again. Refused for system credentials.
+     */
+    readonly alone: <A, E>(
+      userId: UserId,
+      id: CredentialId,
+      options: { readonly wait: Duration.Duration; readonly leaseId: Option.Option<string> },
+      change: Effect.Effect<A, E | Conflict, Scope.Scope>
+    ) => Effect.Effect<
+      A,
+      E | CredentialNotFound | ReadOnlyCredential | LeaseLost | LockTimeout | LockUnavailable | StoreUnavailable
+    >
   }
 >() {}
 
@@ -245,6 +277,28 @@ export const layer: Layer.Layer<Lending, never, Store | LockService | Renewal | 
       return { credential, lease }
     }, Effect.uninterruptible)
 
-    return Lending.of({ usable, after, acquire, lend })
+    const alone: Lending["Type"]["alone"] = <A, E>(
+      userId: UserId,
+      id: CredentialId,
+      options: { readonly wait: Duration.Duration; readonly leaseId: Option.Option<string> },
+      change: Effect.Effect<A, E | Conflict, Scope.Scope>
+    ) => {
+      const untilDone: Effect.Effect<A, E, Scope.Scope> = Effect.catchIf(
+        change,
+        (error): error is Conflict => error instanceof Conflict,
+        () => untilDone
+      ) as Effect.Effect<A, E, Scope.Scope>
+      return Effect.gen(function* () {
+        const { system } = yield* store.metadata(userId, id)
+        if (system === true) return yield* new ReadOnlyCredential({ credentialId: id })
+        const key = credentialKey(userId, id)
+        const holder = randomUUID()
+        if (Option.isSome(options.leaseId)) yield* locks.lend(key, options.leaseId.value, holder)
+        yield* locks.acquire(key, { id: holder, mode: "exclusive", priority: "writer", wait: options.wait })
+        return yield* untilDone
+      }).pipe(Effect.scoped)
+    }
+
+    return Lending.of({ usable, after, acquire, lend, alone })
   })
 )

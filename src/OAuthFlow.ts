@@ -48,7 +48,7 @@ import { HandlerRegistry, variablesOf } from "./HandlerRegistry.ts"
 import { credentialKey, LockService } from "./LockService.ts"
 import { Revocations } from "./Revocations.ts"
 import { Change, Store } from "./Store.ts"
-import type { TokenSet } from "./TokenEndpoint.ts"
+import { toVariant, withdrawn } from "./TokenSet.ts"
 
 /**
  * @since 0.1.0
@@ -228,24 +228,6 @@ const credentialOf = (
   storedAt: at
 })
 
-const grantedVariant = (tokens: TokenSet, asked: ReadonlyArray<string>, at: DateTime.Utc): OAuth2 => ({
-  type: "oauth2",
-  accessToken: tokens.accessToken,
-  scopes: Option.getOrElse(tokens.scopes, () => asked),
-  ...Option.match(tokens.refreshToken, { onNone: () => ({}), onSome: (refreshToken) => ({ refreshToken }) }),
-  ...Option.match(tokens.lifetimeSeconds, {
-    onNone: () => ({}),
-    onSome: (seconds) => ({
-      lifetimeSeconds: seconds,
-      accessTokenExpiresAt: DateTime.addDuration(at, Duration.seconds(seconds))
-    })
-  }),
-  ...Option.match(tokens.refreshLifetimeSeconds, {
-    onNone: () => ({}),
-    onSome: (seconds) => ({ refreshTokenExpiresAt: DateTime.addDuration(at, Duration.seconds(seconds)) })
-  })
-})
-
 /**
  * @since 0.1.0
  * @category layers
@@ -339,7 +321,7 @@ export const layer = (
         }).pipe(Effect.ignore)
 
       const create = Effect.fnUntraced(function* (pending: Authorization, variant: OAuth2, extra: Extra) {
-        const id = CredentialId.make(randomUUID())
+        const id = CredentialId.to.make(randomUUID())
         const credential = credentialOf(pending, id, variant, extra, yield* DateTime.now)
         const created = Change.Create({ credential, unlessForgottenSince: Option.some(pending.createdAt) })
         yield* store.commit([created]).pipe(
@@ -424,7 +406,7 @@ export const layer = (
             : new ProviderError({ provider: pending.provider, reason: read.left.reason })
         }
         const tokens = read.right
-        const variant = grantedVariant(tokens, pending.scopes, sentAt)
+        const variant = toVariant(tokens, { scopes: pending.scopes }, sentAt)
         const kept = {
           ...extra,
           ...Option.match(tokens.subject, { onNone: () => ({}), onSome: (subject) => ({ subject }) })
@@ -446,8 +428,8 @@ export const layer = (
               )
         const { id, generation, provider, userId } = credential
         yield* note({ kind: "login_finished", userId, credentialId: id, provider, generation })
-        const denied = pending.scopes.filter((scope) => !variant.scopes.includes(scope))
-        if (denied.length > 0) yield* note({ kind: "scopes_narrowed", userId, credentialId: id, provider, generation })
+        if (withdrawn(pending.scopes, variant.scopes).length > 0)
+          yield* note({ kind: "scopes_narrowed", userId, credentialId: id, provider, generation })
         return toMetadata(credential)
       }, Effect.uninterruptible)
 

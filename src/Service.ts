@@ -12,6 +12,7 @@ import * as AuthorizationStore from "./AuthorizationStore.ts"
 import * as Cipher from "./Cipher.ts"
 import * as CredentialsManager from "./CredentialsManager.ts"
 import type { StoreUnavailable } from "./CredentialsError.ts"
+import * as Deletion from "./Deletion.ts"
 import * as HandlerRegistry from "./HandlerRegistry.ts"
 import * as Leases from "./Leases.ts"
 import * as LeaseStore from "./LeaseStore.ts"
@@ -77,7 +78,7 @@ export const layer = (
   const renewals = Renewal.layer(options.renewal).pipe(Layer.provideMerge(Attempts.layer(options.attempts)))
   const shared = Layer.mergeAll(Leases.layer, Revocations.layer, renewals)
   const useCases = Layer.merge(
-    CredentialsManager.layer.pipe(Layer.provide(Lending.layer)),
+    CredentialsManager.layer.pipe(Layer.provide(Deletion.layer), Layer.provide(Lending.layer)),
     OAuthFlow.layer(options.flow ?? defaultFlow)
   )
   const background =

@@ -255,10 +255,11 @@ const readSystemCredentials = (file: Option.Option<string>) =>
 /** Where a variable cannot have many lines, a PEM is written in one. */
 const toPem = (text: string) => Redacted.make(text.replaceAll("\\n", "\n"))
 
+/** Looked up when it is first asked for: the variables of a process do not change. */
 const clientsFrom = (provider: ConfigProvider.ConfigProvider) => {
   const look = (name: string): Option.Option<string> =>
     Effect.runSync(Effect.option(provider.load(Config.nonEmptyString(name))))
-  return (definition: Provider): Option.Option<Client> => {
+  const find = (definition: Provider): Option.Option<Client> => {
     const names = clientVariables(definition)
     if (requiredVariables(definition).some((name) => Option.isNone(look(name)))) return Option.none()
     const secret = look(names.secret)
@@ -268,6 +269,13 @@ const clientsFrom = (provider: ConfigProvider.ConfigProvider) => {
       ...(Option.isSome(secret) && { secret: Redacted.make(secret.value) }),
       ...(Option.isSome(privateKey) && { privateKey: toPem(privateKey.value) })
     }))
+  }
+  const found = new Map<string, Option.Option<Client>>()
+  return (definition: Provider): Option.Option<Client> => {
+    const key = `${definition.id} ${definition.clientAuth}`
+    const client = found.get(key) ?? find(definition)
+    found.set(key, client)
+    return client
   }
 }
 

@@ -15,6 +15,7 @@ import { createPrivateKey, type KeyObject, type webcrypto } from "node:crypto"
 import type { FailureReason } from "./Credential.ts"
 import type { Answer, OutboundRequest } from "./Outbound.ts"
 import type { Provider } from "./Provider.ts"
+import type { TokenSet } from "./TokenSet.ts"
 
 /**
  * This service as a provider's client.
@@ -27,24 +28,6 @@ export interface Client {
   readonly secret?: Redacted.Redacted
   /** A PEM, for `private_key_jwt`. */
   readonly privateKey?: Redacted.Redacted
-}
-
-/**
- * What a token endpoint granted.
- *
- * @since 0.1.0
- * @category models
- */
-export interface TokenSet {
-  readonly accessToken: Redacted.Redacted
-  /** None: the one that was spent goes on. */
-  readonly refreshToken: Option.Option<Redacted.Redacted>
-  readonly lifetimeSeconds: Option.Option<number>
-  readonly refreshLifetimeSeconds: Option.Option<number>
-  /** None: those that were asked for (RFC 6749 5.1). */
-  readonly scopes: Option.Option<ReadonlyArray<string>>
-  /** Who logged in: the `sub` of an ID token. */
-  readonly subject: Option.Option<string>
 }
 
 /**

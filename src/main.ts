@@ -52,13 +52,15 @@ const wholeKeyRing = Layer.effectDiscard(
   })
 )
 
-const ports = (settings: Settings.Settings) => {
-  const database = Layer.provideMerge(
-    migrations.layer,
-    Embedded.layer({ directory: join(settings.dataDirectory, "database") })
-  )
+/** The embedded engine belongs to this process alone, so its clock is the process's. */
+const engine = { clock: "process" } as const
+
+const databaseOf = (settings: Settings.Settings) =>
+  Layer.provideMerge(migrations.layer, Embedded.layer({ directory: join(settings.dataDirectory, "database") }))
+
+const portsOf = (settings: Settings.Settings) => {
   const sealed = Layer.mergeAll(
-    Layer.provideMerge(wholeKeyRing, SqlStore.layer({ clock: "process" })),
+    Layer.provideMerge(wholeKeyRing, SqlStore.layer(engine)),
     AuthorizationStore.layer,
     Receipts.layer({ directory: join(settings.dataDirectory, "receipts") })
   ).pipe(
@@ -78,7 +80,7 @@ const ports = (settings: Settings.Settings) => {
     ApiKeys.layer({ bootstrap: settings.adminApiKey }),
     LockService.layerMemory,
     providers
-  ).pipe(Layer.provide(database))
+  )
 }
 
 const urlOf = (host: string, port: number) => `http://${host.includes(":") ? `[${host}]` : host}:${port}`
@@ -87,7 +89,9 @@ const serve = Effect.fnUntraced(function* (settings: Settings.Settings) {
   const listener = yield* Listener.bind({ host: settings.host, port: settings.port })
   const localUrl = urlOf(/^(?:0\.0\.0\.0|::)$/.test(settings.host) ? "127.0.0.1" : settings.host, listener.port)
   const publicUrl = Option.getOrElse(settings.publicUrl, () => localUrl)
+  const database = yield* Layer.build(databaseOf(settings))
   const service = Service.layer({
+    sweeper: { prune: Effect.provide(SqlStore.prune(engine), database) },
     flow: {
       publicUrl,
       redirectUri: Option.getOrElse(settings.oauthRedirectUri, () => `${publicUrl}/oauth/callback`),
@@ -95,9 +99,10 @@ const serve = Effect.fnUntraced(function* (settings: Settings.Settings) {
     }
   })
   yield* Layer.build(
-    Server.layer(listener, { patience: "15 seconds" }).pipe(
+    Server.layer(listener, { patience: "8 seconds" }).pipe(
       Layer.provide(service),
-      Layer.provide(ports(settings)),
+      Layer.provide(portsOf(settings)),
+      Layer.provide(Layer.succeedContext(database)),
       Layer.provide(Layer.succeed(SecureCookies, publicUrl.startsWith("https:")))
     )
   )

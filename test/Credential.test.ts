@@ -40,7 +40,7 @@ const credentialOf = (
   fields: Partial<Credential.Credential> = {}
 ): Credential.Credential => ({
   userId: Credential.UserId.make("user"),
-  id: Credential.CredentialId.make("3f2504e0-4f89-41d3-9a0c-0305e82c3301"),
+  id: Credential.CredentialId.to.make("3f2504e0-4f89-41d3-9a0c-0305e82c3301"),
   provider: Credential.ProviderId.to.make("acme"),
   title: Option.some("work"),
   generation: 3,
@@ -107,7 +107,7 @@ describe("views", () => {
 
   it("metadata says what the credential is, and what of its facts is harmless", () => {
     assert.deepStrictEqual(Credential.toMetadata(credentialOf(variants.oauth2)), {
-      id: Credential.CredentialId.make("3f2504e0-4f89-41d3-9a0c-0305e82c3301"),
+      id: Credential.CredentialId.to.make("3f2504e0-4f89-41d3-9a0c-0305e82c3301"),
       userId: Credential.UserId.make("user"),
       type: "oauth2",
       provider: Credential.ProviderId.to.make("acme"),

@@ -20,7 +20,7 @@ const holders = (id: CredentialId) =>
     Effect.map(locks.inspect(credentialKey(userId, id)), (seen) => seen.holders.length)
   )
 
-const absent = CredentialIdSchema.make("00000000-0000-4000-8000-000000000000")
+const absent = CredentialIdSchema.to.make("00000000-0000-4000-8000-000000000000")
 
 describe("acquire", () => {
   it.effect("lends the secret until its scope closes: on success, failure and interruption", () => {

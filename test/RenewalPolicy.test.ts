@@ -15,7 +15,7 @@ const credentialOf = (
   fields: Partial<Credential.OAuth2Credential> = {}
 ): Credential.OAuth2Credential => ({
   userId: Credential.UserId.make("user"),
-  id: Credential.CredentialId.make("3f2504e0-4f89-41d3-9a0c-0305e82c3301"),
+  id: Credential.CredentialId.to.make("3f2504e0-4f89-41d3-9a0c-0305e82c3301"),
   provider: Credential.ProviderId.to.make("acme"),
   title: Option.none(),
   generation: 1,
@@ -70,7 +70,7 @@ const needing = (reason: Credential.ReauthReason): Partial<Credential.OAuth2Cred
 const lifetime = FastCheck.integer({ min: 1, max: 10 * 365 * 86_400 })
 const margin = FastCheck.option(FastCheck.integer({ min: 0, max: 100_000 })).map(Option.fromNullable)
 const seconds = FastCheck.integer({ min: 0, max: 1_000_000 })
-const id = FastCheck.uuid().map((text) => Credential.CredentialId.make(text))
+const id = FastCheck.uuid().map((text) => Credential.CredentialId.to.make(text))
 const generation = FastCheck.integer({ min: 1, max: 1_000_000 })
 
 const reauth = FastCheck.option(FastCheck.constantFrom(...Credential.ReauthReason.literals))
@@ -154,7 +154,7 @@ describe("the margin", () => {
   it("differs from credential to credential and from generation to generation, and is the same each time", () => {
     const marginOf = (fields: Partial<Credential.OAuth2Credential>) =>
       RenewalPolicy.marginMillis(inputOf(lasting(3600, fields), 0))
-    const byId = Array.from({ length: 1000 }, () => marginOf({ id: Credential.CredentialId.make(randomUUID()) }))
+    const byId = Array.from({ length: 1000 }, () => marginOf({ id: Credential.CredentialId.to.make(randomUUID()) }))
     const byGeneration = Array.from({ length: 1000 }, (_, index) => marginOf({ generation: index + 1 }))
     for (const margins of [byId, byGeneration]) {
       assert.isAbove(new Set(margins).size, 950)

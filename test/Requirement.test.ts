@@ -9,7 +9,7 @@ const now = DateTime.unsafeMake("2026-01-01T00:00:00Z")
 const provider = (name: string) => Credential.ProviderId.to.make(name)
 
 const metadataOf = (fields: Partial<Credential.Metadata> = {}): Credential.Metadata => ({
-  id: Credential.CredentialId.make(randomUUID()),
+  id: Credential.CredentialId.to.make(randomUUID()),
   userId: Credential.UserId.make("user"),
   type: "oauth2",
   provider: provider("github"),
@@ -148,7 +148,7 @@ describe("match", () => {
   })
 
   const anyMetadata = FastCheck.record({
-    id: FastCheck.uuid().map((text) => Credential.CredentialId.make(text)),
+    id: FastCheck.uuid().map((text) => Credential.CredentialId.to.make(text)),
     type: FastCheck.constantFrom(...Credential.Type.literals),
     provider: FastCheck.constantFrom("github", "mcp").map(provider),
     scopes: FastCheck.subarray(["a", "b"]),

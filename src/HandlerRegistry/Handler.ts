@@ -10,7 +10,8 @@ import type * as Redacted from "effect/Redacted"
 import type { OutboundRefused } from "../CredentialsError.ts"
 import type { Answer, OutboundFailure } from "../Outbound.ts"
 import type { Provider } from "../Provider.ts"
-import type { Denial, TokenSet } from "../TokenEndpoint.ts"
+import type { Denial } from "../TokenEndpoint.ts"
+import type { TokenSet } from "../TokenSet.ts"
 
 /**
  * One provider and this service's client there.

@@ -8,7 +8,6 @@ import * as Either from "effect/Either"
 import * as ParseResult from "effect/ParseResult"
 import * as Schema from "effect/Schema"
 import { readFile } from "node:fs/promises"
-import { HttpApiDecodeError } from "@effect/platform/HttpApiError"
 import * as Refusal from "../server/Refusal.ts"
 
 /**
@@ -33,7 +32,7 @@ export const readArray = <A, I>(file: string, element: Schema.Schema<A, I>): Eff
       const result = decode(value)
       if (Either.isLeft(result)) {
         const issues = ParseResult.ArrayFormatter.formatErrorSync(result.left)
-        const [issue] = Refusal.fromDecodeError(new HttpApiDecodeError({ issues, message: "" })).issues
+        const [issue] = Refusal.make(issues).issues
         const field = issue === undefined || issue.field === "body" ? "" : `.${issue.field}`
         return yield* Effect.fail(`${file}[${index}]${field}: expected ${issue?.expected ?? "another value"}`)
       }

@@ -11,7 +11,7 @@ import * as Schema from "effect/Schema"
 import { Scope } from "../ApiKeys.ts"
 import { UserId } from "../Credential.ts"
 import { NotFound, StoreUnavailable } from "../CredentialsError.ts"
-import { Authentication, RequiredScope } from "./Authentication.ts"
+import { Authentication, needs } from "./Authentication.ts"
 import * as Failure from "./Failure.ts"
 import { exact, Label, oneOf, optional, text, Timestamp } from "./Parameter.ts"
 import { wire } from "./PublicError.ts"
@@ -43,20 +43,20 @@ const create = HttpApiEndpoint.post("create", "/v1/api-keys")
   .setPayload(Schema.Struct({ name: Label, scopes: Scopes, userId: optional(UserId) }).annotations(exact))
   .addSuccess(Schema.Struct({ ...KeyView.fields, key: Schema.Redacted(Schema.String) }), { status: 201 })
   .addError(Schema.Union(Failure.WithBody, wire(StoreUnavailable)))
-  .annotate(RequiredScope, "admin")
+  .annotateContext(needs("admin"))
   .annotate(OpenApi.Summary, "Make a key; it is shown once, here")
 
 const list = HttpApiEndpoint.get("list", "/v1/api-keys")
   .addSuccess(Schema.Struct({ items: Schema.Array(KeyView) }))
   .addError(Schema.Union(Failure.Any, wire(StoreUnavailable)))
-  .annotate(RequiredScope, "admin")
+  .annotateContext(needs("admin"))
   .annotate(OpenApi.Summary, "All keys but the bootstrap key")
 
 const remove = HttpApiEndpoint.del("remove", "/v1/api-keys/:keyId")
   .setPath(Schema.Struct({ keyId: KeyId }))
   .addSuccess(HttpApiSchema.NoContent)
   .addError(Schema.Union(Failure.Any, wire(NotFound), wire(StoreUnavailable)))
-  .annotate(RequiredScope, "admin")
+  .annotateContext(needs("admin"))
   .annotate(OpenApi.Summary, "End a key")
 
 /**

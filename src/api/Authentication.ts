@@ -5,6 +5,7 @@
  */
 import * as HttpApiMiddleware from "@effect/platform/HttpApiMiddleware"
 import * as HttpApiSecurity from "@effect/platform/HttpApiSecurity"
+import * as OpenApi from "@effect/platform/OpenApi"
 import * as Context from "effect/Context"
 import * as Schema from "effect/Schema"
 import type { ApiKey, Scope } from "../ApiKeys.ts"
@@ -18,6 +19,15 @@ import { wire } from "./PublicError.ts"
  * @category annotations
  */
 export class RequiredScope extends Context.Tag("effect-credentials/api/RequiredScope")<RequiredScope, Scope>() {}
+
+/**
+ * What an endpoint is annotated with, for the server and for its readers.
+ *
+ * @since 0.1.0
+ * @category annotations
+ */
+export const needs = (scope: Scope): Context.Context<RequiredScope> =>
+  Context.make(RequiredScope, scope).pipe(Context.add(OpenApi.Description, `For keys with the scope \`${scope}\`.`))
 
 /**
  * The key that the caller showed.

@@ -7,11 +7,11 @@ import * as Schema from "effect/Schema"
 import { CredentialId, ProviderId, SecretText } from "../Credential.ts"
 import { exact, Label, optional, text, Timestamp } from "./Parameter.ts"
 
-const Username = text("text of at most 255 printable characters", /^\P{Cc}{0,255}$/u)
+const Username = text("text of at most 255 printable characters", /^[^\p{Cc}\p{Cs}]{0,255}$/u)
 
 /** RFC 6749 3.3, with what providers have made of it. */
 const Scopes = Schema.Array(
-  text("the name of a scope: printable and without spaces", /^[^\p{Cc}\s]{1,255}$/u)
+  text("the name of a scope: printable and without spaces", /^[^\p{Cc}\p{Cs}\s]{1,255}$/u)
 ).annotations({
   message: () => "a list of names of scopes"
 })
@@ -27,7 +27,7 @@ const HeaderName = text("the name of a header", /^(?!__proto__$)[!#$%&'*+.^_`|~0
 const headerValue = "the value of a header: one line of text"
 
 /** RFC 9110 5.5: a value that could begin another header is none. */
-const HeaderValue = Schema.Redacted(text(headerValue, /^(?:\t|\P{Cc}){1,8192}$/u)).annotations({
+const HeaderValue = Schema.Redacted(text(headerValue, /^(?:\t|[^\p{Cc}\p{Cs}]){1,8192}$/u)).annotations({
   message: () => headerValue
 })
 

@@ -10,7 +10,7 @@ import * as OpenApi from "@effect/platform/OpenApi"
 import * as Schema from "effect/Schema"
 import { CredentialId, ProviderId, Status, Type } from "../Credential.ts"
 import { CredentialExists, StoreUnavailable } from "../CredentialsError.ts"
-import { Authentication, RequiredScope } from "./Authentication.ts"
+import { Authentication, needs } from "./Authentication.ts"
 import * as CredentialBody from "./CredentialBody.ts"
 import { Metadata, Secret } from "./CredentialView.ts"
 import * as Failure from "./Failure.ts"
@@ -39,7 +39,7 @@ const create = HttpApiEndpoint.post("create", all)
   .setPayload(CredentialBody.New)
   .addSuccess(Metadata, { status: 201 })
   .addError(Schema.Union(Failure.WithBody, wire(CredentialExists), wire(StoreUnavailable)))
-  .annotate(RequiredScope, "write")
+  .annotateContext(needs("write"))
   .annotate(OpenApi.Summary, "Store a credential; a provider that is in no catalogue is fine")
 
 const list = HttpApiEndpoint.get("list", all)
@@ -55,21 +55,21 @@ const list = HttpApiEndpoint.get("list", all)
   )
   .addSuccess(Schema.Struct({ items: Schema.Array(Metadata), nextCursor: optional(Cursor) }))
   .addError(Schema.Union(Failure.Any, wire(StoreUnavailable)))
-  .annotate(RequiredScope, "read")
+  .annotateContext(needs("read"))
   .annotate(OpenApi.Summary, "A user's credentials and the system's, by createdAt, then id")
 
 const read = HttpApiEndpoint.get("read", one)
   .setPath(CredentialPath)
   .addSuccess(Metadata)
   .addError(Schema.Union(Failure.Any, Failure.Reading))
-  .annotate(RequiredScope, "read")
+  .annotateContext(needs("read"))
   .annotate(OpenApi.Summary, "A credential without its secret")
 
 const exists = HttpApiEndpoint.head("exists", one)
   .setPath(CredentialPath)
   .addSuccess(HttpApiSchema.Empty(200))
   .addError(Schema.Union(Failure.Any, Failure.Reading))
-  .annotate(RequiredScope, "read")
+  .annotateContext(needs("read"))
   .annotate(OpenApi.Summary, "Whether there is such a credential")
 
 const secret = HttpApiEndpoint.get("secret", `${one}/secret`)
@@ -83,7 +83,7 @@ const secret = HttpApiEndpoint.get("secret", `${one}/secret`)
   )
   .addSuccess(Secret)
   .addError(Schema.Union(Failure.Any, Failure.Renewing))
-  .annotate(RequiredScope, "secret")
+  .annotateContext(needs("secret"))
   .annotate(OpenApi.Summary, "The usable secret, renewed first when it is due")
 
 const IfMatch = Schema.transform(text('"<generation>", such as "3"', /^(?:W\/)?"[1-9]\d{0,8}"$/), generation, {
@@ -98,7 +98,7 @@ const replace = HttpApiEndpoint.put("replace", one)
   .setPayload(CredentialBody.Replacement)
   .addSuccess(Metadata)
   .addError(Schema.Union(Failure.WithBody, Failure.Replacing))
-  .annotate(RequiredScope, "write")
+  .annotateContext(needs("write"))
   .annotate(OpenApi.Summary, "Store the next generation, of the same type and with scopes not narrower")
 
 const remove = HttpApiEndpoint.del("remove", one)
@@ -112,7 +112,7 @@ const remove = HttpApiEndpoint.del("remove", one)
     })
   )
   .addError(Schema.Union(Failure.Any, Failure.Changing))
-  .annotate(RequiredScope, "write")
+  .annotateContext(needs("write"))
   .annotate(OpenApi.Summary, "Delete, then revoke at the provider where that is safe")
 
 const refresh = HttpApiEndpoint.post("refresh", `${one}/refresh`)
@@ -121,7 +121,7 @@ const refresh = HttpApiEndpoint.post("refresh", `${one}/refresh`)
   .setPayload(Schema.Struct({ ifGeneration: optional(generation), leaseId: optional(LeaseId) }).annotations(exact))
   .addSuccess(Metadata)
   .addError(Schema.Union(Failure.WithBody, Failure.Renewing))
-  .annotate(RequiredScope, "write")
+  .annotateContext(needs("write"))
   .annotate(OpenApi.Summary, "Renew now; those that ask at once share one renewal")
 
 const report = HttpApiEndpoint.post("report", `${one}/report`)
@@ -129,7 +129,7 @@ const report = HttpApiEndpoint.post("report", `${one}/report`)
   .setPayload(Schema.Struct({ generation, status: wholeBetween(100, 599) }).annotations(exact))
   .addSuccess(HttpApiSchema.Accepted)
   .addError(Schema.Union(Failure.WithBody, Failure.Opening))
-  .annotate(RequiredScope, "secret")
+  .annotateContext(needs("secret"))
   .annotate(OpenApi.Summary, "The provider refused this generation: it is due at once")
 
 const Names = Schema.Array(Label).annotations({ message: () => "a list of names" })
@@ -163,7 +163,7 @@ const match = HttpApiEndpoint.post("match", `${all}/match`)
     })
   )
   .addError(Schema.Union(Failure.WithBody, wire(StoreUnavailable)))
-  .annotate(RequiredScope, "read")
+  .annotateContext(needs("read"))
   .annotate(OpenApi.Summary, "Which credential serves which need, and what is missing")
 
 /**

@@ -9,7 +9,7 @@ import * as HttpApiSchema from "@effect/platform/HttpApiSchema"
 import * as OpenApi from "@effect/platform/OpenApi"
 import * as Schema from "effect/Schema"
 import { LeaseLost, LockUnavailable, StoreUnavailable } from "../CredentialsError.ts"
-import { Authentication, RequiredScope } from "./Authentication.ts"
+import { Authentication, needs } from "./Authentication.ts"
 import { Secret } from "./CredentialView.ts"
 import * as Failure from "./Failure.ts"
 import {
@@ -50,7 +50,7 @@ const acquire = HttpApiEndpoint.post("acquire", "/v1/users/:userId/credentials/:
     { status: 201 }
   )
   .addError(Schema.Union(Failure.WithBody, Failure.Renewing))
-  .annotate(RequiredScope, "lease")
+  .annotateContext(needs("lease"))
   .annotate(OpenApi.Summary, "The usable secret under a lock")
 
 const failures = Schema.Union(wire(LeaseLost), wire(LockUnavailable), wire(StoreUnavailable))
@@ -60,14 +60,14 @@ const renew = HttpApiEndpoint.post("renew", "/v1/leases/:leaseId/renew")
   .setPayload(Schema.Struct({ ttlSeconds: optional(ttlSeconds) }).annotations(exact))
   .addSuccess(Schema.Struct({ leaseId: LeaseId, fencingToken: Schema.Number, expiresAt: Timestamp }))
   .addError(Schema.Union(Failure.WithBody, failures))
-  .annotate(RequiredScope, "lease")
+  .annotateContext(needs("lease"))
   .annotate(OpenApi.Summary, "Prolong a lease to ttlSeconds from now")
 
 const release = HttpApiEndpoint.del("release", "/v1/leases/:leaseId")
   .setPath(LeasePath)
   .addSuccess(HttpApiSchema.NoContent)
   .addError(Schema.Union(Failure.Any, failures))
-  .annotate(RequiredScope, "lease")
+  .annotateContext(needs("lease"))
   .annotate(OpenApi.Summary, "Give a lease back")
 
 /**

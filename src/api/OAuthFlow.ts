@@ -21,7 +21,7 @@ import {
   TypeMismatch,
   UnknownProvider
 } from "../CredentialsError.ts"
-import { Authentication, RequiredScope } from "./Authentication.ts"
+import { Authentication, needs } from "./Authentication.ts"
 import { Metadata } from "./CredentialView.ts"
 import * as Failure from "./Failure.ts"
 import { exact, Label, optional, text, Timestamp } from "./Parameter.ts"
@@ -65,7 +65,7 @@ const authorize = HttpApiEndpoint.post("authorize", "/v1/users/:userId/oauth/:pr
       wire(TypeMismatch)
     )
   )
-  .annotate(RequiredScope, "connect")
+  .annotateContext(needs("connect"))
   .annotate(OpenApi.Summary, "Begin a login: where the user's browser goes; with credentialId, to reconnect in place")
 
 const callback = HttpApiEndpoint.post("callback", "/v1/users/:userId/oauth/:provider/callback")
@@ -93,7 +93,7 @@ const callback = HttpApiEndpoint.post("callback", "/v1/users/:userId/oauth/:prov
       wire(LockUnavailable)
     )
   )
-  .annotate(RequiredScope, "connect")
+  .annotateContext(needs("connect"))
   .annotate(OpenApi.Summary, "End a login with what the provider sent back")
 
 /**

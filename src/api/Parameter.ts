@@ -50,7 +50,7 @@ export const text = (expected: string, pattern: RegExp) =>
  *
  * @since 0.1.0
  */
-export const Label = text("text of 1 to 255 printable characters", /^\P{Cc}{1,255}$/u)
+export const Label = text("text of 1 to 255 printable characters", /^[^\p{Cc}\p{Cs}]{1,255}$/u)
 
 /**
  * A number between bounds, both allowed.

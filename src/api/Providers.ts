@@ -8,7 +8,7 @@ import * as HttpApiGroup from "@effect/platform/HttpApiGroup"
 import * as OpenApi from "@effect/platform/OpenApi"
 import * as Schema from "effect/Schema"
 import { ProviderId } from "../Credential.ts"
-import { Authentication, RequiredScope } from "./Authentication.ts"
+import { Authentication, needs } from "./Authentication.ts"
 import * as Failure from "./Failure.ts"
 
 /**
@@ -26,7 +26,7 @@ export const ProviderView = Schema.Struct({
 const list = HttpApiEndpoint.get("list", "/v1/providers")
   .addSuccess(Schema.Struct({ items: Schema.Array(ProviderView) }))
   .addError(Failure.Any)
-  .annotate(RequiredScope, "read")
+  .annotateContext(needs("read"))
   .annotate(OpenApi.Summary, "All known providers; those that are not configured answer MissingConfig")
 
 /**

@@ -7,7 +7,7 @@ import * as HttpApiEndpoint from "@effect/platform/HttpApiEndpoint"
 import * as HttpApiGroup from "@effect/platform/HttpApiGroup"
 import * as OpenApi from "@effect/platform/OpenApi"
 import * as Schema from "effect/Schema"
-import { Authentication, RequiredScope } from "./Authentication.ts"
+import { Authentication, needs } from "./Authentication.ts"
 import * as Failure from "./Failure.ts"
 import { exact, optional, Query, UserPath } from "./Parameter.ts"
 
@@ -16,7 +16,7 @@ const remove = HttpApiEndpoint.del("remove", "/v1/users/:userId")
   .setUrlParams(Schema.Struct({ waitSeconds: optional(Query.waitSeconds) }).annotations(exact))
   .addSuccess(Schema.Struct({ deleted: Schema.Number }))
   .addError(Schema.Union(Failure.Any, Failure.Changing))
-  .annotate(RequiredScope, "write")
+  .annotateContext(needs("write"))
   .annotate(OpenApi.Summary, "The user is gone: logins, leases and each credential as by its own DELETE")
 
 /**

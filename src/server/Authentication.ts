@@ -19,7 +19,6 @@ import { type ApiKey, ApiKeys, type Scope } from "../ApiKeys.ts"
 import * as AuditLog from "../AuditLog.ts"
 import { Forbidden, RateLimited, Unauthorized } from "../CredentialsError.ts"
 import * as FailedAttempts from "./FailedAttempts.ts"
-import * as RequestLog from "./RequestLog.ts"
 
 /**
  * The scope that each endpoint behind a key asks for, by method and route.
@@ -77,7 +76,6 @@ export const layer: Layer.Layer<Authentication, never, ApiKeys> = Layer.effect(
         const found = text === undefined ? Option.none() : yield* keys.verify(Redacted.make(text))
         if (Option.isNone(found)) return yield* refuse(request)
         const key = found.value
-        yield* RequestLog.note({ keyId: key.keyId })
         yield* FiberRef.set(AuditLog.actor, key.keyId)
         yield* FiberRef.update(FiberRef.currentLogAnnotations, HashMap.set<string, unknown>("key", key.keyId))
         // a route without an entry cannot be: `requiredScopes` reads the same contract

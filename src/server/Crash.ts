@@ -15,7 +15,7 @@ export interface Crash {
   readonly at: ReadonlyArray<string>
 }
 
-const frame = /^\s+at (?:.*\()?((?:file|node):[^\s()]+:\d+:\d+)\)?$/
+const frame = /^\s+at (?:.*\()?((?:file:|node:|\/|[A-Z]:\\)[^\s()]+:\d+:\d+)\)?$/
 
 const mostFrames = 8
 
@@ -28,15 +28,20 @@ const nameOf = (error: unknown): string => {
   return code === "" ? name : `${name} ${code}`
 }
 
+/** The lines after the message, which may have lines of its own that look like places. */
+const placesOf = ({ message, stack }: Error): ReadonlyArray<string> => {
+  const start = stack?.indexOf(message) ?? -1
+  if (stack === undefined || start === -1) return []
+  return stack
+    .slice(start + message.length)
+    .split("\n")
+    .flatMap((line) => frame.exec(line)?.[1] ?? [])
+    .slice(0, mostFrames)
+}
+
 const describeError = (error: unknown): Crash => ({
   error: nameOf(error),
-  at:
-    error instanceof Error && typeof error.stack === "string"
-      ? error.stack
-          .split("\n")
-          .flatMap((line) => frame.exec(line)?.[1] ?? [])
-          .slice(0, mostFrames)
-      : []
+  at: error instanceof Error ? placesOf(error) : []
 })
 
 /**

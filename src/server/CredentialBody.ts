@@ -4,7 +4,8 @@
  * @since 0.1.0
  */
 import type * as CredentialBody from "../api/CredentialBody.ts"
-import type { NewCredential, Replacement } from "../Credential.ts"
+import type { NewCredential } from "../Credential.ts"
+import type { Replacement } from "../Replacement.ts"
 
 /**
  * @since 0.1.0

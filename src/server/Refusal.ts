@@ -4,10 +4,10 @@
  *
  * @since 0.1.0
  */
-import type { HttpApiDecodeError } from "@effect/platform/HttpApiError"
+import type * as ParseResult from "effect/ParseResult"
 import { InvalidRequest } from "../CredentialsError.ts"
 
-type Issue = HttpApiDecodeError["issues"][number]
+type Issue = Pick<ParseResult.ArrayFormatterIssue, "_tag" | "path" | "message">
 
 const mostIssues = 20
 
@@ -48,11 +48,13 @@ const expectedOf = (issue: Issue): string => {
 }
 
 /**
+ * The first twenty fields that are wrong.
+ *
  * @since 0.1.0
  */
-export const fromDecodeError = (error: HttpApiDecodeError): InvalidRequest => {
+export const make = (found: ReadonlyArray<Issue>): InvalidRequest => {
   const issues = new Map<string, InvalidRequest["issues"][number]>()
-  for (const issue of error.issues) {
+  for (const issue of found) {
     if (issues.size === mostIssues) break
     const field = fieldOf(issue)
     if (!issues.has(field)) issues.set(field, { field, expected: expectedOf(issue) })

@@ -9,27 +9,18 @@ import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as FiberRef from "effect/FiberRef"
 
-/**
- * What becomes known of a request while it is answered.
- *
- * @since 0.1.0
- * @category models
- */
-export interface Entry {
-  /** The pattern that it fits, not what it asked for. */
-  route: string
-  keyId: string | undefined
-}
-
-const current: FiberRef.FiberRef<Entry> = FiberRef.unsafeMake<Entry>({ route: "none", keyId: undefined })
+/** Of the request that this fiber answers: the pattern that it fits, not what it asked for. */
+const current: FiberRef.FiberRef<{ route: string }> = FiberRef.unsafeMake({ route: "none" })
 
 /**
- * Notes a fact of the request that this fiber answers.
+ * Notes which route answers the request of this fiber.
  *
  * @since 0.1.0
  */
-export const note = (facts: Partial<Entry>): Effect.Effect<void> =>
-  Effect.map(FiberRef.get(current), (entry) => void Object.assign(entry, facts))
+export const at = (route: string): Effect.Effect<void> =>
+  Effect.map(FiberRef.get(current), (entry) => {
+    entry.route = route
+  })
 
 /** What is asked every few seconds by machines. */
 const quiet = new Set(["/healthz", "/readyz"])
@@ -42,7 +33,7 @@ export const logged = <E, R>(
   app: Effect.Effect<HttpServerResponse, E, R>
 ): Effect.Effect<HttpServerResponse, E, R | HttpServerRequest> =>
   Effect.suspend(() => {
-    const entry: Entry = { route: "none", keyId: undefined }
+    const entry = { route: "none" }
     return Effect.gen(function* () {
       const { method } = yield* HttpServerRequest
       const started = yield* Clock.currentTimeNanos
@@ -53,8 +44,7 @@ export const logged = <E, R>(
               method,
               route: entry.route,
               status,
-              ms: Math.round(Number(ended - started) / 10_000) / 100,
-              ...(entry.keyId !== undefined && { key: entry.keyId })
+              ms: Math.round(Number(ended - started) / 10_000) / 100
             })
           )
         )

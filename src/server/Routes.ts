@@ -27,7 +27,7 @@ const refusedBody = (defect: unknown) =>
 
 const answered = (error: unknown): Effect.Effect<HttpServerResponse, unknown> =>
   error instanceof HttpApiDecodeError
-    ? Effect.succeed(ErrorAnswer.make(Refusal.fromDecodeError(error)))
+    ? Effect.succeed(ErrorAnswer.make(Refusal.make(error.issues)))
     : Option.match(ErrorAnswer.of(error), { onNone: () => Effect.fail(error), onSome: Effect.succeed })
 
 /**
@@ -47,7 +47,7 @@ export const guarded = <E, R>(
     (request): Effect.Effect<HttpServerResponse, E | NotFound, R | HttpServerRequest> =>
       request.method === "HEAD" && method !== "HEAD"
         ? Effect.fail(new NotFound())
-        : Effect.zipRight(RequestLog.note({ route: path }), careful)
+        : Effect.zipRight(RequestLog.at(path), careful)
   ).pipe(
     Effect.catchSomeDefect(refusedBody),
     Effect.catchAll((error) => answered(error))

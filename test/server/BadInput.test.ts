@@ -113,7 +113,6 @@ const table: ReadonlyArray<Row> = [
   ["DELETE", "/v1/users/", undefined, "userId"],
   ["GET", `${all}/${canary}`, undefined, "credentialId"],
   ["HEAD", `${all}/${canary}`, undefined],
-  ["GET", `${all}/${id.toUpperCase().replace("1", "A")}`, undefined, "credentialId"],
   ["GET", `${all}/${canary}/secret`, undefined, "credentialId"],
   ["PUT", `${all}/${canary}`, apiKey, "credentialId"],
   ["DELETE", `${all}/${canary}`, undefined, "credentialId"],

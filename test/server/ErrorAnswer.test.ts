@@ -1,5 +1,8 @@
 import { assert, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Logger from "effect/Logger"
+import * as LogLevel from "effect/LogLevel"
 import type { CredentialId } from "../../src/Credential.ts"
 import * as CredentialsError from "../../src/CredentialsError.ts"
 import { InternalError, ServiceUnavailable } from "../../src/api/PublicError.ts"
@@ -166,5 +169,11 @@ it.scopedLive("a defect is a plain 500 that tells nothing of itself", () =>
       message: "The service failed in a way that it should not: its log says more.",
       retryable: false
     })
-  }).pipe(Effect.provide(standIn({ credentials: { get: () => Effect.die(new Error("canary-secret")) } })))
+  }).pipe(
+    Effect.provide(
+      standIn({ credentials: { get: () => Effect.die(new Error("canary-secret")) } }).pipe(
+        Layer.provide(Logger.minimumLogLevel(LogLevel.None))
+      )
+    )
+  )
 )
