@@ -12,9 +12,9 @@ const user = "ada"
 
 const ago = (seconds: number) => new Date(Date.now() - seconds * 1000).toISOString()
 
-const world = (fields: Readonly<Record<string, unknown>> = {}) =>
+const world = (fields: Readonly<Record<string, unknown>> = {}, options: ScriptedProvider.Options = {}) =>
   Effect.gen(function* () {
-    const provider = yield* ScriptedProvider.make()
+    const provider = yield* ScriptedProvider.make(options)
     const service = yield* Service.start({
       providers: [provider.definition("fake", fields)],
       env: provider.environment("fake")
@@ -79,6 +79,27 @@ describe("a server that is killed", () => {
         assert.isTrue(provider.isLive((yield* ok(service.client.secret(user, id))).accessToken ?? ""))
       }),
     60_000
+  )
+
+  it.scopedLive(
+    "at any moment around the answer loses nothing where the provider has a grace",
+    () =>
+      Effect.gen(function* () {
+        const { create, provider, service } = yield* world({ reuseGraceSeconds: 60 }, { reuseGraceSeconds: 60 })
+        const { id } = yield* create()
+        for (const millis of [0, 1, 2, 4, 8, 16]) {
+          const { generation } = yield* ok(service.client.get(user, id))
+          provider.next({ onAnswered: { after: millis, run: service.kill("SIGKILL") } })
+          yield* Effect.ignore(service.client.secret(user, id, { refresh: "force" }))
+          yield* service.exited
+          yield* service.restart()
+          const secret = yield* ok(service.client.secret(user, id, { refresh: "force" }))
+          assert.isAbove(secret.generation, generation)
+          assert.isTrue(provider.isLive(secret.accessToken ?? ""))
+          assert.strictEqual(provider.reuses, 0)
+        }
+      }),
+    90_000
   )
 
   it.scopedLive(
