@@ -8,12 +8,7 @@ import { type CredentialId, CredentialId as CredentialIdSchema } from "../src/Cr
 import { CredentialsManager } from "../src/CredentialsManager.ts"
 import { credentialKey, LockService } from "../src/LockService.ts"
 import { Store } from "../src/Store.ts"
-import { accessToken, answer, given, userId, world } from "./ScriptedHandler.ts"
-
-const settle = Effect.forEach(Array.from({ length: 50 }), () => Effect.yieldNow(), { discard: true })
-
-const adjust = (duration: Duration.DurationInput) =>
-  Effect.zipRight(settle, Effect.zipRight(TestClock.adjust(duration), settle))
+import { accessToken, adjust, answer, given, settle, userId, world } from "./ScriptedHandler.ts"
 
 const holders = (id: CredentialId) =>
   Effect.flatMap(LockService, (locks) =>

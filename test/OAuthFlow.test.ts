@@ -1,5 +1,4 @@
 import { assert, describe, it } from "@effect/vitest"
-import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import * as Fiber from "effect/Fiber"
@@ -7,20 +6,14 @@ import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
-import * as TestClock from "effect/TestClock"
 import { type Metadata, ProviderId, UserId } from "../src/Credential.ts"
 import { CredentialsManager } from "../src/CredentialsManager.ts"
 import { type AuthorizeOptions, OAuthFlow } from "../src/OAuthFlow.ts"
 import { Provider } from "../src/Provider.ts"
 import * as Service from "../src/Service.ts"
 import { Store } from "../src/Store.ts"
-import { accessToken, answer, given, providerId, userId, world } from "./ScriptedHandler.ts"
+import { accessToken, adjust, answer, given, providerId, settle, userId, world } from "./ScriptedHandler.ts"
 import * as ScriptedProvider from "./servers/ScriptedProvider.ts"
-
-const settle = Effect.forEach(Array.from({ length: 50 }), () => Effect.yieldNow(), { discard: true })
-
-const adjust = (duration: Duration.DurationInput) =>
-  Effect.zipRight(settle, Effect.zipRight(TestClock.adjust(duration), settle))
 
 const returnUrl = "https://app.test/done"
 

@@ -1,7 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as DateTime from "effect/DateTime"
 import * as Deferred from "effect/Deferred"
-import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
@@ -9,7 +8,6 @@ import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
 import * as Scope from "effect/Scope"
-import * as TestClock from "effect/TestClock"
 import { AuditLog } from "../src/AuditLog.ts"
 import type { CredentialId } from "../src/Credential.ts"
 import { CredentialsManager } from "../src/CredentialsManager.ts"
@@ -19,7 +17,7 @@ import { Receipts } from "../src/Receipts.ts"
 import * as Recovery from "../src/Recovery.ts"
 import * as Renewal from "../src/Renewal.ts"
 import { Store } from "../src/Store.ts"
-import { accessToken, answer, given, userId, world } from "./ScriptedHandler.ts"
+import { accessToken, adjust, answer, given, settle, userId, world } from "./ScriptedHandler.ts"
 
 const get = (id: CredentialId, options?: Parameters<CredentialsManager["Type"]["get"]>[2]) =>
   Effect.flatMap(CredentialsManager, (manager) => manager.get(userId, id, options))
@@ -29,12 +27,6 @@ const metadata = (id: CredentialId) => Effect.flatMap(CredentialsManager, (manag
 const lost = (reason: "timeout" | "broken_off") => Effect.fail(new OutboundFailure({ sent: true, reason }))
 
 const unsent = Effect.fail(new OutboundFailure({ sent: false, reason: "unreachable" }))
-
-/** Lets the other fibers run as far as they get without time passing. */
-const settle = Effect.forEach(Array.from({ length: 50 }), () => Effect.yieldNow(), { discard: true })
-
-const adjust = (duration: Duration.DurationInput) =>
-  Effect.zipRight(settle, Effect.zipRight(TestClock.adjust(duration), settle))
 
 describe("a due credential", () => {
   it.effect("is renewed once for 200 readers, and all get the new token", () => {

@@ -3,12 +3,14 @@
  * scripted, so that renewals run under `TestClock`.
  */
 import * as DateTime from "effect/DateTime"
+import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
+import * as TestClock from "effect/TestClock"
 import * as AuditLog from "../src/AuditLog.ts"
 import * as AuthorizationStore from "../src/AuthorizationStore.ts"
 import * as Cipher from "../src/Cipher.ts"
@@ -186,7 +188,7 @@ export const oauth2 = (
   } = {}
 ): Effect.Effect<NewCredential> =>
   Effect.map(DateTime.now, (now) => ({
-    ...(fields.id !== undefined && { id: CredentialId.make(fields.id) }),
+    ...(fields.id !== undefined && { id: CredentialId.to.make(fields.id) }),
     provider: providerId,
     variant: {
       type: "oauth2",
@@ -209,3 +211,10 @@ export const given = (fields?: Parameters<typeof oauth2>[0]) =>
 
 export const accessToken = (secret: { readonly accessToken?: Redacted.Redacted }) =>
   Option.getOrNull(Option.map(Option.fromNullable(secret.accessToken), Redacted.value))
+
+/** Lets the other fibers run as far as they get without time passing. */
+export const settle = Effect.forEach(Array.from({ length: 50 }), () => Effect.yieldNow(), { discard: true })
+
+/** Lets time pass, and the other fibers run before and after. */
+export const adjust = (duration: Duration.DurationInput) =>
+  Effect.zipRight(settle, Effect.zipRight(TestClock.adjust(duration), settle))
