@@ -64,6 +64,14 @@ export const ProviderId = Schema.transform(
 export type ProviderId = typeof ProviderId.Type
 
 /**
+ * The provider of that name, in its one spelling. Throws when it cannot be one.
+ *
+ * @since 0.1.0
+ * @category ids
+ */
+export const providerId = Schema.decodeSync(ProviderId)
+
+/**
  * Secret text. A value that does not decode is never repeated in the error.
  *
  * @since 0.1.0

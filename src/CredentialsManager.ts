@@ -445,7 +445,10 @@ export const layer: Layer.Layer<
           Effect.withSpan("CredentialsManager.lend")
         ),
       renewLease: (leaseId, { owner, ttl }) => leases.renew(leaseId, owner, ttl),
-      releaseLease: (leaseId, { owner }) => leases.release(leaseId, owner),
+      releaseLease: (leaseId, { owner }) =>
+        Effect.flatMap(leases.release(leaseId, owner), ({ credentialId, userId }) =>
+          record({ kind: "lease_released", userId, credentialId }).pipe(Effect.provide(context))
+        ),
       heldLease: (leaseId, { owner }) => leases.held(leaseId, owner),
       releaseAll: locks.releaseAll
     })

@@ -67,7 +67,7 @@ export class Leases extends Context.Tag("effect-credentials/Leases")<
     readonly release: (
       leaseId: Redacted.Redacted,
       owner: string
-    ) => Effect.Effect<void, LeaseLost | LockUnavailable | StoreUnavailable>
+    ) => Effect.Effect<LeaseRecord, LeaseLost | LockUnavailable | StoreUnavailable>
     /** The id under which the lock service knows a lease of this owner. */
     readonly held: (leaseId: Redacted.Redacted, owner: string) => Effect.Effect<string, LeaseLost | StoreUnavailable>
     /** Ends all leases of a user. */
@@ -176,7 +176,7 @@ export const layer: Layer.Layer<Leases, StoreUnavailable, LockService | LeaseSto
         ),
       forget: (taken) => Effect.ignore(locks.release(keyOf(taken), taken.holderId)),
       renew: (leaseId, owner, ttl) => Effect.flatMap(find(leaseId, owner), (record) => prolong(leaseId, record, ttl)),
-      release: (leaseId, owner) => Effect.flatMap(find(leaseId, owner), end),
+      release: (leaseId, owner) => Effect.tap(find(leaseId, owner), end),
       held: (leaseId, owner) => Effect.map(find(leaseId, owner), ({ idHash }) => idHash),
       releaseUser: (userId) =>
         Effect.flatMap(records.ofUser(userId), (all) =>

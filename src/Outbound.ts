@@ -87,6 +87,9 @@ export class Outbound extends Context.Tag("effect-credentials/Outbound")<
 
 const loopback = /^(?:localhost|127(?:\.\d{1,3}){3}|\[::1\])$/
 
+/** Other spellings of this machine, which nobody needs. */
+const thisMachine = /^(?:(?:.*\.)?localhost\.?|0(?:\.\d{1,3}){3}|\[::(?:ffff:[0-9a-f:]*)?\])$/
+
 /**
  * The URL, if this service calls such: https, or anything on the loopback where that is allowed.
  *
@@ -103,6 +106,7 @@ export const vet = (text: string, allowLoopback: boolean): Effect.Effect<URL, Ou
       ? Effect.succeed(url)
       : refuse("only http(s) is called")
   }
+  if (thisMachine.test(url.hostname)) return refuse("it is on this machine")
   return url.protocol === "https:" ? Effect.succeed(url) : refuse("only https is called")
 }
 

@@ -204,6 +204,19 @@ export class Store extends Context.Tag("effect-credentials/Store")<
   }
 >() {}
 
+/**
+ * What is stored was sealed with keys that the ring does not hold, or holds with other bytes. Reading on would take all of
+ * it for damaged.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class KeyRingMismatch extends Data.TaggedError("KeyRingMismatch")<{ readonly keyIds: ReadonlyArray<string> }> {
+  override get message() {
+    return `ENCRYPTION_KEYS: expected to hold the key ${this.keyIds.join(", ")}, as it was when the stored credentials were sealed with it: put it back, after the first one.`
+  }
+}
+
 const toAttemptRow = (attempt: Attempt): AttemptRow => ({
   ...attempt,
   startedAt: DateTime.toDateUtc(attempt.startedAt),
@@ -227,22 +240,25 @@ const compare = (one: Cursor, other: Cursor) =>
 const scanSize = 200
 
 /**
- * A store over a driver: seals, opens, fingerprints, and adds the system's credentials. Fails with `Undecryptable` when
- * the store's own fingerprint key does not open: the key ring is not the one it was made with.
+ * A store over a driver: seals, opens, fingerprints, and adds the system's credentials. Fails with `KeyRingMismatch` when
+ * the ring cannot open what is stored.
  *
  * @since 0.1.0
  * @category constructors
  */
 export const make = Effect.fnUntraced(function* (
   driver: Driver
-): Effect.fn.Return<Store["Type"], StoreUnavailable | Undecryptable, Cipher> {
+): Effect.fn.Return<Store["Type"], StoreUnavailable | KeyRingMismatch, Cipher> {
   const cipher = yield* Cipher
   const system = yield* SystemCredentials
+
+  const missing = (yield* driver.keyIds).filter((keyId) => !cipher.keyIds.includes(keyId))
+  if (missing.length > 0) return yield* new KeyRingMismatch({ keyIds: missing })
 
   const fingerprintKey = yield* cipher.seal(randomBytes(32), ["fingerprint-key"]).pipe(
     Effect.flatMap((fresh) => driver.setting("fingerprint-key", fresh)),
     Effect.flatMap((stored) => cipher.open(stored, ["fingerprint-key"])),
-    Effect.catchTag("DoesNotOpen", ({ keyId }) => new Undecryptable({ credentialId: "fingerprint-key", keyId }))
+    Effect.catchTag("DoesNotOpen", ({ keyId }) => new KeyRingMismatch({ keyIds: [keyId] }))
   )
 
   const grantOf = (credential: Credential): Option.Option<Grant> => {
@@ -437,7 +453,7 @@ export const make = Effect.fnUntraced(function* (
  */
 export const layer = <E, R>(
   driver: Effect.Effect<Driver, E, R>
-): Layer.Layer<Store, E | StoreUnavailable | Undecryptable, R | Cipher> =>
+): Layer.Layer<Store, E | StoreUnavailable | KeyRingMismatch, R | Cipher> =>
   Layer.effect(Store, Effect.flatMap(driver, make))
 
 /**

@@ -6,7 +6,6 @@
  */
 import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
 import * as Cause from "effect/Cause"
-import * as Data from "effect/Data"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
@@ -32,25 +31,8 @@ import * as Server from "./server/Server.ts"
 import * as Welcome from "./server/Welcome.ts"
 import * as Service from "./Service.ts"
 import * as Settings from "./Settings.ts"
-import { Store } from "./Store.ts"
 import * as SqlStore from "./Store/Sql.ts"
 import * as SystemCredentials from "./SystemCredentials.ts"
-
-/** Stored bytes name a key that is not in the ring: reading on would take them for damaged. */
-class MissingKeys extends Data.TaggedError("MissingKeys")<{ readonly keyIds: ReadonlyArray<string> }> {
-  override get message() {
-    return `ENCRYPTION_KEYS: expected to hold the key ${this.keyIds.join(", ")} too, which stored credentials are sealed with: add it after the first one.`
-  }
-}
-
-const wholeKeyRing = Layer.effectDiscard(
-  Effect.gen(function* () {
-    const store = yield* Store
-    const ring = yield* Cipher.Cipher
-    const missing = (yield* store.keyIds).filter((keyId) => !ring.keyIds.includes(keyId))
-    if (missing.length > 0) return yield* new MissingKeys({ keyIds: missing })
-  })
-)
 
 /** The embedded engine belongs to this process alone, so its clock is the process's. */
 const engine = { clock: "process" } as const
@@ -60,7 +42,7 @@ const databaseOf = (settings: Settings.Settings) =>
 
 const portsOf = (settings: Settings.Settings) => {
   const sealed = Layer.mergeAll(
-    Layer.provideMerge(wholeKeyRing, SqlStore.layer(engine)),
+    SqlStore.layer(engine),
     AuthorizationStore.layer,
     Receipts.layer({ directory: join(settings.dataDirectory, "receipts") })
   ).pipe(

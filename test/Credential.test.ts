@@ -41,7 +41,7 @@ const credentialOf = (
 ): Credential.Credential => ({
   userId: Credential.UserId.make("user"),
   id: Credential.CredentialId.to.make("3f2504e0-4f89-41d3-9a0c-0305e82c3301"),
-  provider: Credential.ProviderId.to.make("acme"),
+  provider: Credential.providerId("acme"),
   title: Option.some("work"),
   generation: 3,
   variant,
@@ -110,7 +110,7 @@ describe("views", () => {
       id: Credential.CredentialId.to.make("3f2504e0-4f89-41d3-9a0c-0305e82c3301"),
       userId: Credential.UserId.make("user"),
       type: "oauth2",
-      provider: Credential.ProviderId.to.make("acme"),
+      provider: Credential.providerId("acme"),
       title: "work",
       scopes: ["repo"],
       username: "mona",
@@ -204,11 +204,11 @@ describe("provider names", () => {
       " ProviderName.MCP ",
       "Mcp\n"
     ]) {
-      assert.deepStrictEqual(decode(name), Either.right(Credential.ProviderId.to.make("mcp")), name)
+      assert.deepStrictEqual(decode(name), Either.right(Credential.providerId("mcp")), name)
     }
     assert.deepStrictEqual(
       decode("ProviderName.GOOGLE_MAPS"),
-      Either.right(Credential.ProviderId.to.make("google_maps"))
+      Either.right(Credential.providerId("google_maps"))
     )
   })
 
@@ -253,16 +253,15 @@ describe("ids", () => {
       assert.isFalse(isUser(id), JSON.stringify(id))
   })
 
-  it("a credential id is a UUID in lower case", () => {
-    assert.isTrue(isId("3f2504e0-4f89-41d3-9a0c-0305e82c3301"))
-    for (const id of [
-      "3F2504E0-4F89-41D3-9A0C-0305E82C3301",
-      "3f2504e0",
-      "",
-      "3f2504e0-4f89-41d3-9a0c-0305e82c3301 "
-    ]) {
-      assert.isFalse(isId(id), id)
+  it("a credential id is a UUID, in lower case however it was written", () => {
+    const decode = Schema.decodeUnknownEither(Credential.CredentialId)
+    const id = Credential.CredentialId.to.make("3f2504e0-4f89-41d3-9a0c-0305e82c3301")
+    assert.deepStrictEqual(decode("3F2504E0-4F89-41d3-9A0C-0305E82C3301"), Either.right(id))
+    for (const wrong of ["3f2504e0", "", "3f2504e0-4f89-41d3-9a0c-0305e82c3301 ", 7, null]) {
+      assert.isTrue(Either.isLeft(decode(wrong)), String(wrong))
     }
+    assert.isTrue(isId(id))
+    assert.isFalse(isId("3F2504E0-4F89-41D3-9A0C-0305E82C3301"), "two spellings would be two credentials")
   })
 })
 

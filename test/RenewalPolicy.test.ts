@@ -16,7 +16,7 @@ const credentialOf = (
 ): Credential.OAuth2Credential => ({
   userId: Credential.UserId.make("user"),
   id: Credential.CredentialId.to.make("3f2504e0-4f89-41d3-9a0c-0305e82c3301"),
-  provider: Credential.ProviderId.to.make("acme"),
+  provider: Credential.providerId("acme"),
   title: Option.none(),
   generation: 1,
   variant: {

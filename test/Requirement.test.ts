@@ -6,7 +6,7 @@ import * as Credential from "../src/Credential.ts"
 import * as Requirement from "../src/Requirement.ts"
 
 const now = DateTime.unsafeMake("2026-01-01T00:00:00Z")
-const provider = (name: string) => Credential.ProviderId.to.make(name)
+const provider = (name: string) => Credential.providerId(name)
 
 const metadataOf = (fields: Partial<Credential.Metadata> = {}): Credential.Metadata => ({
   id: Credential.CredentialId.to.make(randomUUID()),

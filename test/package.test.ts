@@ -128,7 +128,7 @@ describe("in a fresh folder", () => {
           const store = yield* Store
           const user = Credential.UserId.make("user")
           const { id } = yield* manager.create(user, {
-            provider: Credential.ProviderId.to.make("acme"),
+            provider: Credential.providerId("acme"),
             variant: { type: "api_key", apiKey: Redacted.make("the key") }
           })
           const { secret } = yield* manager.acquire(user, id)

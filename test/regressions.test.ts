@@ -32,7 +32,7 @@ import * as ScriptedProvider from "./servers/ScriptedProvider.ts"
 const { Fault } = ScriptedProvider
 
 const user = Credential.UserId.make("user")
-const acme = Credential.ProviderId.to.make("acme")
+const acme = Credential.providerId("acme")
 const newId = () => Credential.CredentialId.to.make(randomUUID())
 
 /** A provider that rotates and revokes on reuse, and a service that is its client. The clock is the test's. */

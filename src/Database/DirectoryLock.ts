@@ -20,7 +20,7 @@ import * as Path from "node:path"
  */
 export class DirectoryInUse extends Data.TaggedError("DirectoryInUse")<{ readonly directory: string }> {
   override get message() {
-    return `${this.directory} is in use by another process: stop that one, choose another directory, or use a Postgres server (DATABASE_URL), which many processes can share.`
+    return `${this.directory} is in use by another process: stop that one, or choose another directory.`
   }
 }
 

@@ -12,7 +12,7 @@ import * as Effect from "effect/Effect"
 import type * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import type { Cipher, Sealed } from "../Cipher.ts"
-import type { StoreUnavailable, Undecryptable } from "../CredentialsError.ts"
+import type { StoreUnavailable } from "../CredentialsError.ts"
 import * as Statement from "../Database/Statement.ts"
 import * as Store from "../Store.ts"
 import type { AttemptRow, CredentialRow, Driver, RevocationRow, RowChange } from "./Driver.ts"
@@ -333,5 +333,5 @@ export const prune = Effect.fnUntraced(function* (
  */
 export const layer = (
   options: Options
-): Layer.Layer<Store.Store, StoreUnavailable | Undecryptable, SqlClient.SqlClient | Cipher> =>
+): Layer.Layer<Store.Store, StoreUnavailable | Store.KeyRingMismatch, SqlClient.SqlClient | Cipher> =>
   Store.layer(make(options))
