@@ -36,7 +36,7 @@ const github = Schema.decodeSync(ProviderId)("github")
 const newCredential = (userId: UserId): Effect.Effect<Credential> =>
   Effect.map(DateTime.now, (now) => ({
     userId,
-    id: CredentialId.make(randomUUID()),
+    id: CredentialId.to.make(randomUUID()),
     provider: github,
     title: Option.some("mine"),
     generation: 1,

@@ -25,7 +25,7 @@ export const suite = <E>(name: string, layer: Layer.Layer<AuditLog, E>) =>
         const full = event({
           kind: "needs_reauth",
           userId: UserId.make(`user ${randomUUID()}`),
-          credentialId: CredentialId.make(randomUUID()),
+          credentialId: CredentialId.to.make(randomUUID()),
           provider: Schema.decodeSync(ProviderId)("github"),
           generation: 7,
           actor: randomUUID(),

@@ -26,7 +26,7 @@ const newAuthorization = (fields: Partial<Authorization> = {}): Effect.Effect<Au
     codeVerifier: Redacted.make(randomBytes(32).toString("base64url")),
     scopes: ["repo"],
     returnTo: "https://app.example.com/done",
-    credentialId: CredentialId.make(randomUUID()),
+    credentialId: CredentialId.to.make(randomUUID()),
     browserSecret: Redacted.make(randomUUID()),
     extra: Redacted.make({ mcp_client_secret: "client secret", tenant: "acme" }),
     ...fields

@@ -13,7 +13,7 @@ const at = (iso: string) => DateTime.unsafeMake(iso)
 const newRecord = (fields: Partial<LeaseRecord> = {}): LeaseRecord => ({
   idHash: randomBytes(32).toString("base64url"),
   userId: UserId.make(`user ${randomUUID()}`),
-  credentialId: CredentialId.make(randomUUID()),
+  credentialId: CredentialId.to.make(randomUUID()),
   owner: randomUUID(),
   mode: "exclusive",
   fencingToken: 1,

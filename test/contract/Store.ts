@@ -28,7 +28,7 @@ const otherCipher = Cipher.make([{ id: "elsewhere", bytes: Redacted.make(randomB
 
 /** A user of this test alone: engines are shared by the tests of a file. */
 const newUser = () => Credential.UserId.make(`user ${randomUUID()} ünïcode 🔑`)
-const newId = () => Credential.CredentialId.make(randomUUID())
+const newId = () => Credential.CredentialId.to.make(randomUUID())
 const time = (iso: string) => DateTime.unsafeMake(iso)
 const provider = (name: string) => Schema.decodeSync(Credential.ProviderId)(name)
 
@@ -740,7 +740,7 @@ export const suite = <E>(name: string, driver: Layer.Layer<StoreDriver, E>) => {
       Effect.gen(function* () {
         const userId = newUser()
         const at = (iso: string, id: string) =>
-          newCredential(userId, { createdAt: time(iso), id: Credential.CredentialId.make(id) })
+          newCredential(userId, { createdAt: time(iso), id: Credential.CredentialId.to.make(id) })
         const ordered = [
           at("2023-12-31T23:59:59.999Z", "f0000000-0000-4000-8000-000000000000"),
           at("2024-01-01T00:00:00.000Z", "00000000-0000-4000-8000-00000000000a"),
