@@ -33,7 +33,7 @@ import { type Answer, OutboundFailure } from "./Outbound.ts"
 import { type Receipt, Receipts } from "./Receipts.ts"
 import type { DueReason } from "./RenewalPolicy.ts"
 import { type Attempt, Change, type Grant, type Outcome, Store } from "./Store.ts"
-import type { Denial } from "./TokenEndpoint.ts"
+import { Denial } from "./TokenEndpoint.ts"
 import { type TokenSet, toVariant, withdrawn } from "./TokenSet.ts"
 
 /**
@@ -179,6 +179,12 @@ export const layer = (options: Options = {}): Layer.Layer<Attempts, never, Store
           Effect.interruptible,
           Effect.forkDaemon,
           Effect.flatMap(Fiber.join)
+        )
+
+      /** Whatever reading trips over, the answer is there and may be worth the user's login. */
+      const read = (handler: Handler, answer: Answer) =>
+        Effect.catchAllDefect(handler.read(answer), () =>
+          Effect.succeed(Either.left(Denial.Unclear({ reason: "malformed_response" })))
         )
 
       const sharing = (attempt: Attempt) => store.sharing(attempt.userId, attempt.grant)
@@ -392,15 +398,16 @@ export const layer = (options: Options = {}): Layer.Layer<Attempts, never, Store
           Moved | NeedsReauth | ProviderError | OutboundRefused | OutboundFailure | StoreUnavailable
         > = Effect.gen(function* () {
           let answer = yield* send(spending, refreshToken)
-          let read = yield* spending.handler.read(answer)
-          if (Either.isLeft(read) && read.left._tag === "Refused" && spending.handler.provider.invalidGrantMayPass) {
+          let outcome = yield* read(spending.handler, answer)
+          const mayPass = spending.handler.provider.invalidGrantMayPass
+          if (mayPass && Either.isLeft(outcome) && outcome.left._tag === "Refused") {
             yield* Effect.sleep("1 second")
             answer = yield* send(spending, refreshToken)
-            read = yield* spending.handler.read(answer)
+            outcome = yield* read(spending.handler, answer)
           }
-          return Either.isRight(read)
-            ? yield* saveSurely(attempt, spending, answer, read.right, sentAt)
-            : yield* judge(attempt, spending, answer, read.left)
+          return Either.isRight(outcome)
+            ? yield* saveSurely(attempt, spending, answer, outcome.right, sentAt)
+            : yield* judge(attempt, spending, answer, outcome.left)
         })
 
         return yield* exchange.pipe(
@@ -421,9 +428,9 @@ export const layer = (options: Options = {}): Layer.Layer<Attempts, never, Store
       }, Effect.uninterruptible)
 
       const promote = Effect.fn("Attempts.promote")(function* (receipt: Receipt, handler: Handler) {
-        const read = yield* handler.read(receipt.answer)
-        if (Either.isLeft(read)) return false
-        return yield* save(receipt.attempt, read.right, receipt.attempt.startedAt, "expired").pipe(
+        const tokens = yield* read(handler, receipt.answer)
+        if (Either.isLeft(tokens)) return false
+        return yield* save(receipt.attempt, tokens.right, receipt.attempt.startedAt, "expired").pipe(
           Effect.tap(([first]) =>
             first === undefined ? Effect.void : note("receipt_promoted", first, receipt.attempt)
           ),

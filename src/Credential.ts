@@ -31,7 +31,7 @@ export type UserId = typeof UserId.Type
  */
 export const CredentialId = Schema.transform(
   Schema.String.annotations({ message: () => "a UUID" }),
-  Schema.UUID.annotations({ message: () => "a UUID" }).pipe(Schema.brand("CredentialId")),
+  Schema.UUID.annotations({ message: () => "a UUID" }).pipe(Schema.lowercased(), Schema.brand("CredentialId")),
   { strict: false, decode: (text) => text.toLowerCase(), encode: (id) => id }
 )
 export type CredentialId = typeof CredentialId.Type
@@ -78,7 +78,9 @@ export const providerId = Schema.decodeSync(ProviderId)
  * @category secrets
  */
 export const SecretText = Schema.Redacted(
-  Schema.String.pipe(Schema.minLength(1)).annotations({ message: () => "text that is not empty" })
+  Schema.String.pipe(Schema.minLength(1)).annotations({
+    message: () => ({ message: "text that is not empty", override: true })
+  })
 ).annotations({ message: () => "text that is not empty" })
 
 /**

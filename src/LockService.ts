@@ -162,6 +162,8 @@ export const make = Effect.fnUntraced(function* (
   const now = () => Number(clock.unsafeCurrentTimeNanos()) / 1e6
   const runFork = yield* FiberSet.makeRuntime<never>()
   const actors = new Map<Key, KeyActor>()
+  /** What stops the timer of a hold that ends by itself. */
+  const timers = new WeakMap<Holder, () => void>()
   /** The scoped leases of this process: id to key. */
   const scoped = new Map<string, Key>()
 
@@ -172,6 +174,7 @@ export const make = Effect.fnUntraced(function* (
       key,
       authority,
       now,
+      onEnd: (holder) => timers.get(holder)?.(),
       onIdle: () => {
         if (actors.get(key) === actor) actors.delete(key)
       }
@@ -195,7 +198,7 @@ export const make = Effect.fnUntraced(function* (
       actors.get(key)?.holder(holder.id) === holder ? Effect.void : Effect.fail(new LeaseLost())
     ),
     lost: Effect.async((resume) => {
-      if (holder.ended) return resume(Effect.void)
+      if (holder.lost) return resume(Effect.void)
       const listener = () => resume(Effect.void)
       holder.onLost.add(listener)
       return Effect.sync(() => holder.onLost.delete(listener))
@@ -206,11 +209,14 @@ export const make = Effect.fnUntraced(function* (
   const watch = (key: Key, holder: Holder): void => {
     const untilOver: Effect.Effect<void> = Effect.suspend(() => {
       const left = holder.deadline - now()
-      if (left > 0 && !holder.ended) return Effect.zipRight(Effect.sleep(Math.ceil(left)), untilOver)
+      if (left > 0) return Effect.zipRight(Effect.sleep(Math.ceil(left)), untilOver)
       actors.get(key)?.tick()
       return Effect.void
     })
-    if (Number.isFinite(holder.deadline)) runFork(untilOver)
+    if (!Number.isFinite(holder.deadline)) return
+    timers.get(holder)?.()
+    const timer = runFork(untilOver)
+    timers.set(holder, () => timer.unsafeInterruptAsFork(FiberId.none))
   }
 
   // The wait and its end by time are decided in one synchronous step of the actor: with a timeout around it, a grant and
@@ -303,10 +309,11 @@ export const make = Effect.fnUntraced(function* (
           mode: taken.mode,
           fence: taken.fencingToken,
           deadline: now() + Duration.toMillis(taken.ttl),
-          ended: false,
+          lost: false,
           lentTo: new Set(),
           onLost: new Set()
         }
+        authority.issued(taken.key, taken.fencingToken)
         actorOf(taken.key).adopt(holder)
         watch(taken.key, holder)
       }),

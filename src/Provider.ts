@@ -172,6 +172,10 @@ export const resolve = (
     for (const name of placeholders(template)) {
       const value = values[name]
       const inHost = host.includes(`{${name}}`)
+      // a whole host of the user's choosing is no provider's
+      if (inHost && provider.allowedHosts === undefined && !/\.[a-z0-9-]+(:\d+)?$/i.test(host)) {
+        return Either.left({ variable: name, expected: "a provider that lists its allowedHosts" })
+      }
       const shape = inHost ? (provider.allowedHosts === undefined ? label : hostName) : pathSegment
       if (value === undefined || !shape.test(value)) {
         return Either.left({ variable: name, expected: inHost ? "one label of a host name" : "one segment of a path" })

@@ -12,6 +12,7 @@ import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
 import * as oauth from "oauth4webapi"
 import { createPrivateKey, type KeyObject, type webcrypto } from "node:crypto"
+import { OutboundRefused } from "./CredentialsError.ts"
 import type { FailureReason } from "./Credential.ts"
 import type { Answer, OutboundRequest } from "./Outbound.ts"
 import type { Provider } from "./Provider.ts"
@@ -89,36 +90,39 @@ const built = (
   provider: Provider,
   client: Client,
   build: (auth: oauth.ClientAuth, options: oauth.TokenEndpointRequestOptions) => Promise<Response>
-): Effect.Effect<OutboundRequest> =>
-  Effect.promise(async () => {
-    let request: OutboundRequest | undefined
-    await build(await clientAuth(provider, client), {
-      additionalParameters: provider.tokenParams,
-      // which URLs are called is `Outbound`'s to judge
-      [oauth.allowInsecureRequests]: true,
-      [oauth.customFetch]: async (url, init) => {
-        const form = new URLSearchParams(String(init.body))
-        const json = provider.tokenRequestFormat === "json"
-        request = {
-          method: "POST",
-          url,
-          headers: {
-            ...Object.fromEntries(
-              [...new Headers(init.headers)].map(([name, value]) => [
-                name,
-                name === "authorization" ? Redacted.make(value) : value
-              ])
-            ),
-            accept: "application/json",
-            "content-type": json ? "application/json" : "application/x-www-form-urlencoded"
-          },
-          body: Redacted.make(json ? JSON.stringify(Object.fromEntries(form)) : form.toString())
+): Effect.Effect<OutboundRequest, OutboundRefused> =>
+  Effect.tryPromise({
+    try: async () => {
+      let request: OutboundRequest | undefined
+      await build(await clientAuth(provider, client), {
+        additionalParameters: provider.tokenParams,
+        // which URLs are called is `Outbound`'s to judge
+        [oauth.allowInsecureRequests]: true,
+        [oauth.customFetch]: async (url, init) => {
+          const form = new URLSearchParams(String(init.body))
+          const json = provider.tokenRequestFormat === "json"
+          request = {
+            method: "POST",
+            url,
+            headers: {
+              ...Object.fromEntries(
+                [...new Headers(init.headers)].map(([name, value]) => [
+                  name,
+                  name === "authorization" ? Redacted.make(value) : value
+                ])
+              ),
+              accept: "application/json",
+              "content-type": json ? "application/json" : "application/x-www-form-urlencoded"
+            },
+            body: Redacted.make(json ? JSON.stringify(Object.fromEntries(form)) : form.toString())
+          }
+          return new Response(null)
         }
-        return new Response(null)
-      }
-    })
-    if (request === undefined) throw new Error("oauth4webapi built no request")
-    return request
+      })
+      if (request === undefined) throw new Error("oauth4webapi built no request")
+      return request
+    },
+    catch: () => new OutboundRefused({ rule: "the client's id, secret or key cannot be used" })
   })
 
 /**
@@ -135,7 +139,7 @@ export const exchangeRequest = (
     readonly redirectUri: string
     readonly codeVerifier: Option.Option<Redacted.Redacted>
   }
-): Effect.Effect<OutboundRequest> =>
+): Effect.Effect<OutboundRequest, OutboundRefused> =>
   built(provider, client, (auth, options) => {
     const server = serverOf(provider, provider.tokenUrl)
     const parameters = oauth.validateAuthResponse(
@@ -165,7 +169,7 @@ export const refreshRequest = (
   provider: Provider,
   client: Client,
   refreshToken: Redacted.Redacted
-): Effect.Effect<OutboundRequest> =>
+): Effect.Effect<OutboundRequest, OutboundRefused> =>
   built(provider, client, (auth, options) =>
     oauth.refreshTokenGrantRequest(
       serverOf(provider, provider.refreshUrl ?? provider.tokenUrl),
@@ -186,7 +190,7 @@ export const revocationRequest = (
   provider: Provider,
   client: Client,
   subject: { readonly token: Redacted.Redacted; readonly hint: "refresh_token" | "access_token" }
-): Effect.Effect<OutboundRequest> =>
+): Effect.Effect<OutboundRequest, OutboundRefused> =>
   built(provider, client, (auth, options) =>
     oauth.revocationRequest(
       serverOf(provider, provider.tokenUrl),
@@ -232,7 +236,11 @@ const lifetime = (fields: Fields, ...names: ReadonlyArray<string>): Option.Optio
 
 const scopes = (fields: Fields): Option.Option<ReadonlyArray<string>> => {
   const value = fields["scope"] ?? fields["scopes"]
-  const list = Array.isArray(value) ? value.map(String) : typeof value === "string" ? value.split(/[\s,]+/) : []
+  const list = Array.isArray(value)
+    ? value.filter((scope) => typeof scope === "string")
+    : typeof value === "string"
+      ? value.split(/[\s,]+/)
+      : []
   const given = list.filter((scope) => scope !== "")
   return given.length === 0 ? Option.none() : Option.some(given)
 }

@@ -206,10 +206,7 @@ describe("provider names", () => {
     ]) {
       assert.deepStrictEqual(decode(name), Either.right(Credential.providerId("mcp")), name)
     }
-    assert.deepStrictEqual(
-      decode("ProviderName.GOOGLE_MAPS"),
-      Either.right(Credential.providerId("google_maps"))
-    )
+    assert.deepStrictEqual(decode("ProviderName.GOOGLE_MAPS"), Either.right(Credential.providerId("google_maps")))
   })
 
   it("are letters, digits, '.', '_' and '-', at most 100, and nothing else", () => {

@@ -495,13 +495,15 @@ it.scoped(
       const { id } = yield* before.create(user, apiKey("precious"))
 
       const refused = yield* Effect.flip(opened([wrong]))
-      assert.instanceOf(refused, Undecryptable)
+      assert.instanceOf(refused, Store.KeyRingMismatch)
+      const damaged = yield* Effect.flip(opened([key("right")]))
+      assert.instanceOf(damaged, Store.KeyRingMismatch)
 
       // a ring whose first key is new: the old key still opens what it sealed, and a row that it does not open is loud
       const rotated = yield* opened([wrong, right])
       const now = yield* managed(rotated)
       const second = yield* now.create(user, apiKey("sealed with the new key"))
-      const after = yield* managed(yield* opened([right]))
+      const after = yield* managed(yield* opened([right, key("wrong")]))
       assert.instanceOf(yield* Effect.flip(after.get(user, second.id)), Undecryptable)
       const page = yield* after.list(user, {}, { limit: 10, after: Option.none() })
       assert.deepStrictEqual(

@@ -46,6 +46,8 @@ export interface Request {
 export interface Authority {
   /** Answers by exactly one of `granted` and `failed`, perhaps before it returns; the result withdraws the request. */
   readonly request: (request: Request) => () => void
+  /** A fencing token of before a restart: those to come are above it. */
+  readonly issued: (key: string, fence: number) => void
   readonly handBack: (key: string, cover: Cover) => void
 }
 
@@ -70,6 +72,9 @@ export const makeSole = (options: { readonly nowMicros: () => number }): Authori
     request: ({ granted }) => {
       granted(cover)
       return () => {}
+    },
+    issued: (_, fence) => {
+      last = Math.max(last, fence)
     },
     handBack: () => {}
   }

@@ -19,8 +19,8 @@ export interface Holder {
   deadline: number
   /** Contenders that need not wait for this holder. */
   readonly lentTo: Set<string>
-  /** Whether the hold is over, released or lost. */
-  ended: boolean
+  /** Whether the hold ended otherwise than by its own release. */
+  lost: boolean
   /** Called when the hold ends otherwise than by its own release. */
   readonly onLost: Set<() => void>
 }
@@ -51,6 +51,7 @@ export class KeyActor {
   readonly #authority: Authority
   readonly #now: () => number
   readonly #onIdle: () => void
+  readonly #onEnd: (holder: Holder) => void
   readonly #holders = new Map<string, Holder>()
   /** Ordered by virtual time; equals in the order of arrival. */
   readonly #queue: Array<Contender> = []
@@ -62,11 +63,14 @@ export class KeyActor {
     readonly authority: Authority
     readonly now: () => number
     readonly onIdle: () => void
+    /** A hold is over, released or lost. */
+    readonly onEnd: (holder: Holder) => void
   }) {
     this.key = options.key
     this.#authority = options.authority
     this.#now = options.now
     this.#onIdle = options.onIdle
+    this.#onEnd = options.onEnd
   }
 
   get holders(): ReadonlyArray<Holder> {
@@ -147,10 +151,11 @@ export class KeyActor {
 
   #end(holder: Holder): void {
     this.#holders.delete(holder.id)
-    holder.ended = true
+    this.#onEnd(holder)
   }
 
   #lose(holder: Holder): void {
+    holder.lost = true
     this.#end(holder)
     for (const listener of holder.onLost) listener()
   }
@@ -175,10 +180,9 @@ export class KeyActor {
         this.#grant(contender, cover, fence)
         continue
       }
-      if (inTurn) {
+      if (blocked !== "all") {
         const yields = contender.mode === "exclusive" && contender.yieldsUntil > this.#now()
-        if (!yields) blocked = "all"
-        else if (blocked === "none") blocked = "exclusive"
+        blocked = yields ? "exclusive" : "all"
       }
       if (blocked === "all" && !this.#anyLent()) break
       at++
@@ -243,7 +247,7 @@ export class KeyActor {
       mode: contender.mode,
       fence,
       deadline: Math.min(this.#now() + contender.ttl, cover.deadline),
-      ended: false,
+      lost: false,
       lentTo: new Set(),
       onLost: new Set()
     }

@@ -22,7 +22,7 @@ describe("DirectoryLock", () => {
       const error = yield* Effect.flip(DirectoryLock.acquire(directory))
       assert.strictEqual(error._tag, "DirectoryInUse")
       assert.include(error.message, directory)
-      assert.include(error.message, "DATABASE_URL")
+      assert.include(error.message, "choose another directory")
     })
   )
 

@@ -22,9 +22,12 @@ const { Change } = Store
 /** The engine under test. */
 export class StoreDriver extends Context.Tag("effect-credentials/test/StoreDriver")<StoreDriver, Driver>() {}
 
-const ring = [{ id: "contract", bytes: Redacted.make(randomBytes(32)) }] as const
+const key = (id: string) => ({ id, bytes: Redacted.make(randomBytes(32)) })
 
-const otherCipher = Cipher.make([{ id: "elsewhere", bytes: Redacted.make(randomBytes(32)) }])
+const ring = [key("contract"), key("elsewhere")] as const
+
+/** Seals with a key that the ring knows by name, and has with other bytes. */
+const otherCipher = Cipher.make([key("elsewhere")])
 
 /** A user of this test alone: engines are shared by the tests of a file. */
 const newUser = () => Credential.UserId.make(`user ${randomUUID()} ünïcode 🔑`)
@@ -964,7 +967,7 @@ export const suite = <E>(name: string, driver: Layer.Layer<StoreDriver, E>) => {
         const second = yield* Store.make(driver)
         assert.deepStrictEqual(second.grantOf(credential), store.grantOf(credential))
         const error = yield* Effect.flip(Store.make(driver).pipe(Effect.provideService(Cipher.Cipher, otherCipher)))
-        assert.strictEqual(error._tag, "Undecryptable")
+        assert.deepInclude(error, { _tag: "KeyRingMismatch", keyIds: ["contract"] })
       })
     )
 
