@@ -576,7 +576,7 @@ it.scoped(
 )
 
 it.scoped(
-  "16: MCP: the resource is named, the issuer checked, the login revoked, http refused and no redirect followed (discovery and the address rules come with later issues)",
+  "16: MCP: the resource is named, the issuer checked, the login revoked, http refused and no redirect followed (so far as that is built: a login by discovery is not)",
   () =>
     Effect.gen(function* () {
       const given = yield* world({
