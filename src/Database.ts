@@ -34,8 +34,24 @@ export const isUnavailable = (error: SqlError): boolean => {
   const code = codeOf(error.cause)
   if (code !== undefined && socketCodes.has(code)) return true
   // the driver's own failures have no code
-  return /connect|pool/i.test(`${error.message} ${error.cause instanceof Error ? error.cause.message : ""}`)
+  return /connect|pool|queryable/i.test(wordsOf(error))
 }
+
+/**
+ * Whether the session had ended, by the server's will or the network's, when a statement was to run in it: in another
+ * session it may run. A pool learns of such an end only a moment after the server.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export const isStale = (error: SqlError): boolean => {
+  const code = codeOf(error.cause)
+  return code === undefined ? /terminated|queryable/i.test(wordsOf(error)) : staleCodes.has(code)
+}
+
+const staleCodes = new Set(["57P01", "ECONNRESET", "EPIPE"])
+
+const wordsOf = (error: SqlError) => `${error.message} ${error.cause instanceof Error ? error.cause.message : ""}`
 
 /**
  * Runs a whole transaction again, at most five times and after a growing, jittered pause, when Postgres gave it up in
@@ -55,11 +71,25 @@ const isConflict = (error: unknown) => {
   return state === "40001" || state === "40P01"
 }
 
-/** Connection failures, missing resources, the operator's doing (shutdown, crash), errors of the system below. */
-const unavailableClasses = new Set(["08", "53", "58"])
+/** Connection failures, refused logins, missing resources, errors of the system below. */
+const unavailableClasses = new Set(["08", "28", "53", "58"])
 
-/** Shutdown, crash, not yet started, database dropped, idle session ended; and a standby that took the primary's place. */
-const unavailableStates = new Set(["57P01", "57P02", "57P03", "57P04", "57P05", "25006"])
+/**
+ * Shutdown, crash, not yet started, database dropped, idle session ended; a standby that took the primary's place; and
+ * what took too long: a statement, a lock, a pause or a whole transaction.
+ */
+const unavailableStates = new Set([
+  "57P01",
+  "57P02",
+  "57P03",
+  "57P04",
+  "57P05",
+  "25006",
+  "57014",
+  "55P03",
+  "25P03",
+  "25P04"
+])
 
 const socketCodes = new Set([
   "ECONNREFUSED",

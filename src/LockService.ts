@@ -14,8 +14,8 @@ import type * as Scope from "effect/Scope"
 import { randomUUID } from "node:crypto"
 import { LeaseLost, LockTimeout, type LockUnavailable } from "./CredentialsError.ts"
 import type { CredentialId, UserId } from "./Credential.ts"
-import { type Authority, makeSole, type Mode } from "./LockService/Authority.ts"
-import { type Contender, type Holder, KeyActor } from "./LockService/KeyActor.ts"
+import { type Authority, type Cover, makeSole, type Mode, type Standing } from "./LockService/Authority.ts"
+import { type Contender, endOf, type Holder, KeyActor, makeHolder } from "./LockService/KeyActor.ts"
 
 export type {
   /**
@@ -149,6 +149,9 @@ export class LockService extends Context.Tag("effect-credentials/LockService")<
 const userPenalty = Duration.toMillis("3 seconds")
 const defaultWait = Duration.seconds(30)
 
+/** How a contender gets in line, and out again: false when it was answered before. */
+type Enter = (contender: Contender) => () => boolean
+
 /**
  * Locks over an authority. Ends every scoped lease when its scope closes.
  *
@@ -162,10 +165,20 @@ export const make = Effect.fnUntraced(function* (
   const now = () => Number(clock.unsafeCurrentTimeNanos()) / 1e6
   const runFork = yield* FiberSet.makeRuntime<never>()
   const actors = new Map<Key, KeyActor>()
-  /** What stops the timer of a hold that ends by itself. */
-  const timers = new WeakMap<Holder, () => void>()
   /** The scoped leases of this process: id to key. */
   const scoped = new Map<string, Key>()
+  /** Leases that stand by themselves in the authority, as far as this process granted them: id to holder. */
+  const standing = new Map<string, Holder>()
+
+  const after = (millis: number, run: () => void): (() => void) => {
+    const timer = runFork(Effect.zipRight(Effect.sleep(millis), Effect.sync(run)))
+    return () => timer.unsafeInterruptAsFork(FiberId.none)
+  }
+
+  /** Of covers and of leases that stand by themselves. */
+  const ends = makeWatch(now, after, "ring")
+  /** Of waits. */
+  const bounds = makeWatch(now, after, "stop")
 
   const actorOf = (key: Key): KeyActor => {
     const existing = actors.get(key)
@@ -174,7 +187,8 @@ export const make = Effect.fnUntraced(function* (
       key,
       authority,
       now,
-      onEnd: (holder) => timers.get(holder)?.(),
+      onCover: (cover) => ends.add(cover, () => actor.tick()),
+      onCoverEnd: (cover) => ends.remove(cover),
       onIdle: () => {
         if (actors.get(key) === actor) actors.delete(key)
       }
@@ -194,76 +208,167 @@ export const make = Effect.fnUntraced(function* (
     key,
     mode: holder.mode,
     fencingToken: holder.fence,
-    check: Effect.suspend(() =>
-      actors.get(key)?.holder(holder.id) === holder ? Effect.void : Effect.fail(new LeaseLost())
-    ),
+    check: Effect.suspend(() => {
+      if (holder.state === "held" && endOf(holder) > now()) return Effect.void
+      // what is once known to be over stays so
+      expire(key, holder)
+      return Effect.fail(new LeaseLost())
+    }),
     lost: Effect.async((resume) => {
-      if (holder.lost) return resume(Effect.void)
-      const listener = () => resume(Effect.void)
-      holder.onLost.add(listener)
-      return Effect.sync(() => holder.onLost.delete(listener))
+      const listener = () => {
+        if (holder.state === "lost") resume(Effect.void)
+      }
+      if (holder.state !== "held") return listener()
+      holder.onEnd.add(listener)
+      return Effect.sync(() => holder.onEnd.delete(listener))
     })
   })
 
-  /** Ends the hold at its deadline, wherever renewals have moved that. */
+  const expire = (key: Key, holder: Holder): void => {
+    if (standing.get(holder.id) === holder) endStanding(holder, "lost")
+    else actors.get(key)?.tick()
+  }
+
+  /** Ends the hold at its own deadline, wherever renewals have moved that. */
   const watch = (key: Key, holder: Holder): void => {
-    const untilOver: Effect.Effect<void> = Effect.suspend(() => {
-      const left = holder.deadline - now()
-      if (left > 0) return Effect.zipRight(Effect.sleep(Math.ceil(left)), untilOver)
-      actors.get(key)?.tick()
-      return Effect.void
-    })
     if (!Number.isFinite(holder.deadline)) return
-    timers.get(holder)?.()
-    const timer = runFork(untilOver)
-    timers.set(holder, () => timer.unsafeInterruptAsFork(FiberId.none))
+    const sleep = (): (() => void) =>
+      after(Math.max(0, Math.ceil(holder.deadline - now())), () => {
+        if (holder.state !== "held") return
+        if (holder.deadline > now()) stop = sleep()
+        else expire(key, holder)
+      })
+    let stop = sleep()
+    holder.onEnd.add(() => stop())
   }
 
   // The wait and its end by time are decided in one synchronous step of the actor: with a timeout around it, a grant and
   // the timeout could both happen, and nobody would hold what was granted.
-  const enter = (key: Key, options: Options, ttl: number) =>
+  const wait = (
+    options: Options,
+    ttl: number,
+    began: (holder: Holder) => void,
+    giveBack: (holder: Holder) => void,
+    enter: Enter
+  ) =>
     Effect.interruptible(
       Effect.async<Holder, LockTimeout | LockUnavailable>((resume) => {
-        const wait = Duration.toMillis(options.wait ?? defaultWait)
+        const bound = Duration.toMillis(options.wait ?? defaultWait)
         const since = now()
         let holder: Holder | undefined
-        let stopTimer = () => {}
+        let leave = () => false
+        let isLate = false
+        const ending = { deadline: since + bound }
         const end = (result: Effect.Effect<Holder, LockTimeout | LockUnavailable>) => {
-          stopTimer()
+          bounds.remove(ending)
           resume(result)
         }
-        const contender: Contender = {
+        const giveUp = () => {
+          isLate = true
+          if (leave()) end(Effect.fail(new LockTimeout({ retryAfterSeconds: 1 })))
+        }
+        leave = enter({
           id: options.id ?? randomUUID(),
           mode: options.mode ?? "exclusive",
           virtualTime: since + (options.priority === "writer" ? 0 : userPenalty),
           yieldsUntil: since + Duration.toMillis(options.yieldsFor ?? 0),
           ttl,
+          // until then there is no need of a timer: the authority answers or fails in a time of its own
+          mustWait: () => {
+            if (ending.deadline > now()) bounds.add(ending, giveUp)
+            else giveUp()
+          },
           granted: (granted) => {
             holder = granted
-            watch(key, granted)
+            began(granted)
             end(Effect.succeed(granted))
           },
           failed: (error) => end(Effect.fail(error))
-        }
-        const actor = actorOf(key)
-        actor.enter(contender)
-        if (holder === undefined && actor.waiting.includes(contender)) {
-          const giveUp = () => {
-            if (actor.leave(contender)) end(Effect.fail(new LockTimeout({ retryAfterSeconds: 1 })))
-          }
-          if (wait <= 0) giveUp()
-          else {
-            const timer = runFork(Effect.zipRight(Effect.sleep(wait), Effect.sync(giveUp)))
-            stopTimer = () => timer.unsafeInterruptAsFork(FiberId.none)
-          }
-        }
+        })
+        if (isLate) giveUp()
         return Effect.sync(() => {
-          stopTimer()
-          if (holder === undefined) actor.leave(contender)
-          else actor.release(holder.id)
+          bounds.remove(ending)
+          if (holder === undefined) leave()
+          else giveBack(holder)
         })
       })
     )
+
+  const waitHere = (key: Key, options: Options, ttl: number) =>
+    wait(
+      options,
+      ttl,
+      (holder) => watch(key, holder),
+      (holder) => actors.get(key)?.release(holder.id),
+      (contender) => {
+        const actor = actorOf(key)
+        actor.enter(contender)
+        return () => actor.leave(contender)
+      }
+    )
+
+  const endStanding = (holder: Holder, state: "released" | "lost"): void => {
+    standing.delete(holder.id)
+    ends.remove(holder)
+    holder.state = state
+    for (const listener of holder.onEnd) listener()
+  }
+
+  /** Waits at the authority, beside this process's own contenders: what is granted is no part of its cover. */
+  const waitThere = (key: Key, options: Options, ttl: number) => {
+    const covering = new WeakMap<Holder, Cover>()
+    return wait(
+      options,
+      ttl,
+      (holder) => {
+        standing.set(holder.id, holder)
+        ends.add(holder, () => endStanding(holder, "lost"))
+      },
+      (holder) => {
+        endStanding(holder, "released")
+        const cover = covering.get(holder)
+        if (cover !== undefined) authority.handBack(key, cover)
+      },
+      (contender) => {
+        let isAnswered = false
+        const withdraw = authority.request({
+          key,
+          mode: contender.mode,
+          virtualTime: contender.virtualTime,
+          yieldsUntil: contender.yieldsUntil,
+          above: 0,
+          standing: { id: contender.id, ttl },
+          granted: (cover) => {
+            isAnswered = true
+            const { id, mode } = contender
+            const holder = makeHolder({
+              id,
+              mode,
+              fence: cover.nextFence() ?? 0,
+              deadline: cover.deadline,
+              share: undefined
+            })
+            covering.set(holder, cover)
+            contender.granted(holder)
+          },
+          failed: (error) => {
+            isAnswered = true
+            contender.failed(error)
+          },
+          waits: () => {
+            if (!isAnswered) contender.mustWait()
+          },
+          ended: () => {}
+        })
+        return () => {
+          if (isAnswered) return false
+          isAnswered = true
+          withdraw()
+          return true
+        }
+      }
+    )
+  }
 
   const releaseScoped = (key: Key, id: string) =>
     Effect.sync(() => {
@@ -277,10 +382,84 @@ export const make = Effect.fnUntraced(function* (
   })
   yield* Effect.addFinalizer(() => releaseAll)
 
+  const here: Leasing = {
+    take: (key, options) => waitHere(key, options, Duration.toMillis(options.ttl)),
+    renew: (key, id, ttl) =>
+      Effect.map(holderOf(key, id), (holder) => {
+        const deadline = now() + ttl
+        const sooner = deadline < holder.deadline
+        holder.deadline = deadline
+        // whoever watches the old deadline would come too late
+        if (sooner) watch(key, holder)
+        return holder
+      }),
+    release: (key, id) =>
+      Effect.suspend(() => (actors.get(key)?.release(id) === true ? Effect.void : Effect.fail(new LeaseLost()))),
+    adopt: ({ fencingToken, id, key, mode, ttl }) =>
+      Effect.sync(() => {
+        const deadline = now() + Duration.toMillis(ttl)
+        const holder = makeHolder({ id, mode, fence: fencingToken, deadline, share: undefined })
+        authority.surpass?.(fencingToken)
+        actorOf(key).adopt(holder)
+        watch(key, holder)
+      }),
+    elsewhere: () => Effect.succeed([]),
+    lender: () => Effect.fail(new LeaseLost())
+  }
+
+  const there = (port: Standing): Leasing => ({
+    take: (key, options) => waitThere(key, options, Duration.toMillis(options.ttl)),
+    renew: (key, id, ttl) =>
+      Effect.map(
+        Effect.tapErrorTag(port.renew(key, id, ttl), "LeaseLost", () =>
+          Effect.sync(() => {
+            const known = standing.get(id)
+            if (known !== undefined) endStanding(known, "lost")
+          })
+        ),
+        ({ deadline, fence, mode }) => {
+          const known = standing.get(id)
+          const holder = known?.fence === fence ? known : makeHolder({ id, mode, fence, deadline, share: undefined })
+          holder.deadline = deadline
+          standing.set(id, holder)
+          ends.add(holder, () => endStanding(holder, "lost"))
+          return holder
+        }
+      ),
+    release: (key, id) =>
+      Effect.zipLeft(
+        Effect.suspend(() => port.release(key, id)),
+        Effect.sync(() => {
+          const known = standing.get(id)
+          if (known !== undefined) endStanding(known, "released")
+        })
+      ),
+    adopt: ({ fencingToken, id, key, mode, ttl }) =>
+      Effect.catchAll(
+        port.adopt(key, { id, mode, fence: fencingToken, deadline: now() + Duration.toMillis(ttl) }),
+        () => Effect.logWarning("A lease could not be put back: the lock service is out of reach.")
+      ),
+    elsewhere: (key) => Effect.orElseSucceed(port.holders(key), () => []),
+    lender: (key, id) =>
+      Effect.flatMap(port.holders(key), (all) => {
+        const found = all.find((stand) => stand.id === id)
+        return found === undefined
+          ? Effect.fail(new LeaseLost())
+          : Effect.succeed({ name: port.nameOf(id), deadline: found.deadline })
+      }).pipe(
+        // whether it holds is seen anew when the contender is granted
+        Effect.catchTag("LockUnavailable", () =>
+          Effect.sync(() => ({ name: port.nameOf(id), deadline: now() + Duration.toMillis(defaultWait) }))
+        )
+      )
+  })
+
+  const leasing = authority.standing === undefined ? here : there(authority.standing)
+
   return LockService.of({
     acquire: (key, options = {}) =>
       Effect.uninterruptible(
-        Effect.flatMap(enter(key, options, Number.POSITIVE_INFINITY), (holder) => {
+        Effect.flatMap(waitHere(key, options, Number.POSITIVE_INFINITY), (holder) => {
           scoped.set(holder.id, key)
           return Effect.as(
             Effect.addFinalizer(() => releaseScoped(key, holder.id)),
@@ -288,44 +467,100 @@ export const make = Effect.fnUntraced(function* (
           )
         })
       ),
-    take: (key, options) =>
-      Effect.map(enter(key, options, Duration.toMillis(options.ttl)), (holder) => leaseOf(key, holder)),
+    take: (key, options) => Effect.map(leasing.take(key, options), (holder) => leaseOf(key, holder)),
     renew: (key, id, ttl) =>
-      Effect.map(holderOf(key, id), (holder) => {
-        const deadline = now() + Duration.toMillis(ttl)
-        const sooner = deadline < holder.deadline
-        holder.deadline = deadline
-        // whoever watches the old deadline would come too late
-        if (sooner) watch(key, holder)
-        return leaseOf(key, holder)
+      Effect.map(leasing.renew(key, id, Duration.toMillis(ttl)), (holder) => leaseOf(key, holder)),
+    release: leasing.release,
+    lend: (key, id, to) =>
+      Effect.matchEffect(holderOf(key, id), {
+        onSuccess: (holder) => Effect.sync(() => actors.get(key)?.lend(holder, to)),
+        onFailure: () =>
+          Effect.map(leasing.lender(key, id), ({ deadline, name }) => {
+            const actor = actorOf(key)
+            actor.lendElsewhere(name, deadline, to)
+            after(Math.max(0, Math.ceil(deadline - now())), () => actor.tick())
+          })
       }),
-    release: (key, id) =>
-      Effect.suspend(() => (actors.get(key)?.release(id) === true ? Effect.void : Effect.fail(new LeaseLost()))),
-    lend: (key, id, to) => Effect.map(holderOf(key, id), (holder) => actors.get(key)?.lend(holder, to)),
-    adopt: (taken) =>
-      Effect.sync(() => {
-        const holder: Holder = {
-          id: taken.id,
-          mode: taken.mode,
-          fence: taken.fencingToken,
-          deadline: now() + Duration.toMillis(taken.ttl),
-          lost: false,
-          lentTo: new Set(),
-          onLost: new Set()
-        }
-        authority.issued(taken.key, taken.fencingToken)
-        actorOf(taken.key).adopt(holder)
-        watch(taken.key, holder)
-      }),
+    adopt: leasing.adopt,
     inspect: (key) =>
-      Effect.sync(() => ({
-        holders: (actors.get(key)?.holders ?? []).map(({ fence, id, mode }) => ({ id, mode, fencingToken: fence })),
+      Effect.map(leasing.elsewhere(key), (elsewhere) => ({
+        holders: [...(actors.get(key)?.holders ?? []), ...elsewhere].map(({ fence, id, mode }) => ({
+          id,
+          mode,
+          fencingToken: fence
+        })),
         waiting: actors.get(key)?.waiting.length ?? 0
       })),
     releaseAll,
-    ping: Effect.void
+    ping: authority.ping ?? Effect.void
   })
 })
+
+/** Leases that no scope holds: kept by the key actors of this process, or by the authority. */
+interface Leasing {
+  readonly take: (
+    key: Key,
+    options: Options & { readonly ttl: Duration.DurationInput }
+  ) => Effect.Effect<Holder, LockTimeout | LockUnavailable>
+  readonly renew: (key: Key, id: string, ttl: number) => Effect.Effect<Holder, LeaseLost | LockUnavailable>
+  readonly release: (key: Key, id: string) => Effect.Effect<void, LeaseLost | LockUnavailable>
+  readonly adopt: (taken: Taken) => Effect.Effect<void>
+  readonly elsewhere: (
+    key: Key
+  ) => Effect.Effect<ReadonlyArray<{ readonly id: string; readonly mode: Mode; readonly fence: number }>>
+  readonly lender: (
+    key: Key,
+    id: string
+  ) => Effect.Effect<{ readonly name: string; readonly deadline: number }, LeaseLost>
+}
+
+interface Ending {
+  readonly deadline: number
+}
+
+/**
+ * Watches many deadlines with one timer. It rings at the soonest there was when it was set: most are moved away or removed
+ * before.
+ */
+const makeWatch = (
+  now: () => number,
+  after: (millis: number, run: () => void) => () => void,
+  whenEmpty: "stop" | "ring"
+) => {
+  const watched = new Map<Ending, () => void>()
+  let next = Number.POSITIVE_INFINITY
+  let stop = () => {}
+  const ring = (): void => {
+    next = Number.POSITIVE_INFINITY
+    const time = now()
+    for (const [ending, run] of watched) {
+      if (ending.deadline > time) continue
+      watched.delete(ending)
+      run()
+    }
+    let soonest = Number.POSITIVE_INFINITY
+    for (const ending of watched.keys()) soonest = Math.min(soonest, ending.deadline)
+    plan(soonest)
+  }
+  const plan = (deadline: number): void => {
+    if (deadline >= next) return
+    stop()
+    next = deadline
+    stop = after(Math.max(0, Math.ceil(deadline - now())), ring)
+  }
+  return {
+    add: (ending: Ending, run: () => void): void => {
+      if (!Number.isFinite(ending.deadline)) return
+      watched.set(ending, run)
+      plan(ending.deadline)
+    },
+    remove: (ending: Ending): void => {
+      if (!watched.delete(ending) || watched.size > 0 || whenEmpty === "ring") return
+      stop()
+      next = Number.POSITIVE_INFINITY
+    }
+  }
+}
 
 /**
  * The locks of one process.

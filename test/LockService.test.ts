@@ -1021,7 +1021,6 @@ describe("over an authority that others share", () => {
         asked.push({ mode, grant: granted, fail: () => failed(new LockUnavailable({ retryAfterSeconds: 1 })) })
         return () => withdrawn++
       },
-      issued: () => {},
       handBack: (_, cover) => handedBack.push(cover)
     }
     return {

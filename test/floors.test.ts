@@ -55,7 +55,7 @@ const floors: ReadonlyArray<ReadonlyArray<string>> = (textOf.get("index.ts") ?? 
   .map((part) => [...part.matchAll(/from "\.\/(.+)\.ts"/g)].map(([, noun = ""]) => noun))
 
 /** What the adapters of a database share: below the ports, and not in the map, as no program needs it. */
-const shared = ["Database"]
+const shared = ["Database", "Redis"]
 
 const edges = ["migrations", "api", "server", "Settings", "main"]
 
@@ -168,6 +168,7 @@ describe("packages that drag something in", () => {
     "@effect/sql-pg": ["Database/Embedded.ts", "Database/Server.ts"],
     "@electric-sql/pglite": ["Database/Cluster.ts", "Database/Embedded.ts"],
     undici: ["Outbound.ts"],
+    ioredis: ["Redis.ts"],
     oauth4webapi: ["OAuthFlow.ts", "TokenEndpoint.ts"]
   }
 
@@ -215,7 +216,8 @@ describe("what can be replaced", () => {
 
   /** Below Effect: what runs where no fiber does. */
   const belowEffect: Readonly<Record<string, ReadonlyArray<string>>> = {
-    setInterval: ["server/Listener.ts"]
+    setInterval: ["server/Listener.ts"],
+    setTimeout: ["Database/Server.ts"]
   }
 
   const ambient = {

@@ -22,8 +22,23 @@ const unavailable = (error: SqlError) =>
 const isSqlError = (error: unknown): error is SqlError => error instanceof SqlError
 
 /**
- * Fails with `StoreUnavailable` in place of any `SqlError`. One that is not about reaching the database is a bug of ours,
- * and logged as that, but no reason to end a request without an answer.
+ * One that is not about reaching the database is a bug of ours, and logged as that, but no reason to end a request
+ * without an answer.
+ */
+const answered = <A, E, R>(
+  statement: Effect.Effect<A, E | SqlError, R>
+): Effect.Effect<A, Exclude<E, SqlError> | StoreUnavailable, R> =>
+  Effect.catchAll(statement, (error): Effect.Effect<never, Exclude<E, SqlError> | StoreUnavailable> =>
+    isSqlError(error) ? unavailable(error) : Effect.fail(error as Exclude<E, SqlError>)
+  )
+
+/** So that the pool hears first which of its other connections ended with this one. */
+const everySocketHeard = Effect.async<void>((resume) => void setImmediate(() => resume(Effect.void)))
+
+/**
+ * A statement that only reads, with `StoreUnavailable` in place of any `SqlError`. Asked again at once, in another
+ * session, when its own had ended, as after a failover: at most three times, as the next one may be about to end too.
+ * Never for one that writes, which may have been done.
  *
  * @since 0.1.0
  * @category combinators
@@ -31,12 +46,16 @@ const isSqlError = (error: unknown): error is SqlError => error instanceof SqlEr
 export const read = <A, E, R>(
   statement: Effect.Effect<A, E | SqlError, R>
 ): Effect.Effect<A, Exclude<E, SqlError> | StoreUnavailable, R> =>
-  Effect.catchAll(statement, (error): Effect.Effect<never, Exclude<E, SqlError> | StoreUnavailable> =>
-    isSqlError(error) ? unavailable(error) : Effect.fail(error as Exclude<E, SqlError>)
+  answered(
+    Effect.retry(statement, {
+      while: (error) =>
+        isSqlError(error) && Database.isStale(error) ? Effect.as(everySocketHeard, true) : Effect.succeed(false),
+      times: 3
+    })
   )
 
 /**
- * Like `read`, for a statement or transaction that writes: done again as a whole when Postgres gave it up for another
+ * The same for a statement or transaction that writes: done again as a whole when Postgres gave it up for another
  * one's sake (`Database.withRetry`), and not interrupted once begun, as nobody could tell whether it was done. After
  * `StoreUnavailable` it may have been done.
  *
@@ -50,6 +69,6 @@ export const write = <A, E, R>(
     // `withTransaction` dies of a commit, or a rollback, that fails
     Effect.catchSomeDefect((defect) => (isSqlError(defect) ? Option.some(Effect.fail(defect)) : Option.none())),
     Database.withRetry,
-    read,
+    answered,
     Effect.uninterruptible
   )

@@ -18,7 +18,18 @@ describe("Database", () => {
   })
 
   it("a database that cannot be reached or cannot serve is unavailable; one that answers is not", () => {
-    for (const code of ["08006", "57P01", "57P03", "53300", "25006", "ECONNREFUSED", "EPIPE", "ENOTFOUND"]) {
+    for (const code of [
+      "08006",
+      "57P01",
+      "57P03",
+      "53300",
+      "25006",
+      "57014",
+      "25P03",
+      "ECONNREFUSED",
+      "EPIPE",
+      "ENOTFOUND"
+    ]) {
       assert.isTrue(Database.isUnavailable(coded(code)), code)
     }
     for (const message of [
@@ -29,7 +40,7 @@ describe("Database", () => {
       assert.isTrue(Database.isUnavailable(failure(new Error(message))), message)
     }
     assert.isTrue(Database.isUnavailable(failure(new Error(""), "Failed to acquire connection for transaction")))
-    for (const code of ["23505", "40001", "42P01", "57014"]) assert.isFalse(Database.isUnavailable(coded(code)), code)
+    for (const code of ["23505", "40001", "42P01", "22001"]) assert.isFalse(Database.isUnavailable(coded(code)), code)
     assert.isFalse(Database.isUnavailable(failure(new TypeError("Do not know how to serialize a BigInt"))))
   })
 

@@ -1,0 +1,241 @@
+/**
+ * A Redis or Valkey server, 6.2 or later: one connection for commands and one for messages, both mended by themselves. No
+ * command waits for a connection to come back: it fails, and whoever sent it decides.
+ *
+ * @since 0.1.0
+ */
+import * as Context from "effect/Context"
+import * as Data from "effect/Data"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Redacted from "effect/Redacted"
+import type * as Scope from "effect/Scope"
+import { Redis as Client } from "ioredis"
+import { createHash } from "node:crypto"
+
+/**
+ * `unreachable`: there is no connection, or it broke; `timeout`: no answer in time. What was asked may have been done.
+ * `refused`: the server answered with an error.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class RedisError extends Data.TaggedError("RedisError")<{
+  readonly reason: "unreachable" | "timeout" | "refused"
+  /** The first word of the server's error. */
+  readonly code?: string
+}> {
+  override get message() {
+    return this.code === undefined ? `Redis: ${this.reason}.` : `Redis: ${this.reason} (${this.code}).`
+  }
+}
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export interface Script {
+  readonly text: string
+  readonly sha: string
+}
+
+/**
+ * @since 0.1.0
+ * @category constructors
+ */
+export const script = (text: string): Script => ({ text, sha: createHash("sha1").update(text, "utf8").digest("hex") })
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export type Argument = string | number
+
+/**
+ * @since 0.1.0
+ * @category ports
+ */
+export class Redis extends Context.Tag("effect-credentials/Redis")<
+  Redis,
+  {
+    readonly command: (name: string, ...parameters: ReadonlyArray<Argument>) => Effect.Effect<unknown, RedisError>
+    /**
+     * Runs a script by its hash, and sends its text only where the server does not know it. Sent before it returns, in the
+     * order of the calls; answered by a callback, for state machines that run no fiber.
+     */
+    readonly evaluate: (
+      script: Script,
+      keys: ReadonlyArray<string>,
+      parameters: ReadonlyArray<Argument>,
+      answer: (error: RedisError | undefined, reply: unknown) => void
+    ) => void
+    /** Hears what is said on a channel until the scope closes; what is said while the connection is away is missed. */
+    readonly subscribe: (
+      channel: string,
+      listener: (message: string) => void
+    ) => Effect.Effect<void, RedisError, Scope.Scope>
+    /** Tells each time that the connection for commands has come back. */
+    readonly onReconnect: (listener: () => void) => Effect.Effect<void, never, Scope.Scope>
+    readonly ping: Effect.Effect<void, RedisError>
+  }
+>() {}
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export interface Options {
+  /** `redis://` or `rediss://`, with user, password and database if need be. */
+  readonly url: Redacted.Redacted
+  /** How long the first connection may take. Default 5 seconds. */
+  readonly connectWithin?: Duration.DurationInput | undefined
+  /** How long an answer may take. Default 800 milliseconds. */
+  readonly answerWithin?: Duration.DurationInput | undefined
+}
+
+const isReply = (cause: unknown): cause is Error => cause instanceof Error && cause.name === "ReplyError"
+
+const errorOf = (cause: unknown): RedisError => {
+  if (isReply(cause)) {
+    const code = /^[A-Z]+/.exec(cause.message)?.[0]
+    return new RedisError(code === undefined ? { reason: "refused" } : { reason: "refused", code })
+  }
+  return new RedisError({
+    reason: cause instanceof Error && cause.message === "Command timed out" ? "timeout" : "unreachable"
+  })
+}
+
+const attempt = <A>(run: () => Promise<A>): Effect.Effect<A, RedisError> =>
+  Effect.tryPromise({ try: run, catch: errorOf })
+
+/** A connection that lives as long as the scope; fails when it is not up in time. */
+const connect = Effect.fnUntraced(function* (options: Options, name: string) {
+  const client = yield* Effect.acquireRelease(
+    Effect.sync(() => {
+      const client = new Client(Redacted.value(options.url), {
+        protocol: 2,
+        lazyConnect: true,
+        enableOfflineQueue: false,
+        autoResendUnfulfilledCommands: false,
+        maxRetriesPerRequest: 0,
+        keepAlive: 10_000,
+        connectTimeout: 2_000,
+        // a connection that is silent for so long after a command was sent is given up
+        socketTimeout: 10_000,
+        retryStrategy: (times) => Math.min(20 * times, 500),
+        commandTimeout: Duration.toMillis(options.answerWithin ?? "800 millis"),
+        autoResubscribe: true,
+        connectionName: name
+      })
+      // each command tells its own failure
+      client.on("error", () => {})
+      return client
+    }),
+    (client) => Effect.sync(() => client.disconnect())
+  )
+  yield* Effect.async<void>((resume) => {
+    client.once("ready", () => resume(Effect.void))
+    client.connect().catch(() => {})
+  }).pipe(
+    Effect.timeoutFail({
+      duration: options.connectWithin ?? "5 seconds",
+      onTimeout: () => new RedisError({ reason: "unreachable" })
+    })
+  )
+  return client
+})
+
+const oldest = [6, 2] as const
+
+const checkVersion = Effect.fnUntraced(function* (client: Client) {
+  const info = yield* attempt(() => client.info("server"))
+  const [, major = 0, minor = 0] = (/^redis_version:(\d+)\.(\d+)/m.exec(info) ?? []).map(Number)
+  if (major < oldest[0] || (major === oldest[0] && minor < oldest[1])) {
+    return yield* new RedisError({ reason: "refused", code: "VERSION" })
+  }
+  return undefined
+})
+
+/**
+ * @since 0.1.0
+ * @category constructors
+ */
+export const make = Effect.fnUntraced(function* (
+  options: Options
+): Effect.fn.Return<Redis["Type"], RedisError, Scope.Scope> {
+  const client = yield* connect(options, "effect-credentials")
+  yield* checkVersion(client)
+  const subscriber = yield* connect(options, "effect-credentials-messages")
+
+  const listeners = new Map<string, Set<(message: string) => void>>()
+  subscriber.on("message", (channel: string, message: string) => {
+    for (const listener of listeners.get(channel) ?? []) listener(message)
+  })
+
+  // what is sent in one step of the event loop goes in one write
+  let isCorked = false
+  const cork = (): void => {
+    const { status, stream } = client
+    if (isCorked || status !== "ready") return
+    isCorked = true
+    stream.cork()
+    process.nextTick(() => {
+      isCorked = false
+      stream.uncork()
+    })
+  }
+
+  const evaluate: Redis["Type"]["evaluate"] = (script, keys, parameters, answer) => {
+    cork()
+    client.evalsha(script.sha, keys.length, ...keys, ...parameters).then(
+      (reply) => answer(undefined, reply),
+      (cause: unknown) => {
+        if (!isReply(cause) || !cause.message.startsWith("NOSCRIPT")) {
+          return answer(errorOf(cause), undefined)
+        }
+        return client.eval(script.text, keys.length, ...keys, ...parameters).then(
+          (reply) => answer(undefined, reply),
+          (cause: unknown) => answer(errorOf(cause), undefined)
+        )
+      }
+    )
+  }
+
+  const subscribe: Redis["Type"]["subscribe"] = (channel, listener) =>
+    Effect.acquireRelease(
+      Effect.suspend(() => {
+        const heard = listeners.get(channel) ?? new Set()
+        listeners.set(channel, heard.add(listener))
+        return attempt(() => subscriber.subscribe(channel))
+      }),
+      () =>
+        Effect.suspend(() => {
+          const heard = listeners.get(channel)
+          heard?.delete(listener)
+          if (heard === undefined || heard.size > 0) return Effect.void
+          listeners.delete(channel)
+          return Effect.ignore(attempt(() => subscriber.unsubscribe(channel)))
+        })
+    )
+
+  return Redis.of({
+    command: (name, ...parameters) => attempt(() => client.call(name, ...parameters)),
+    evaluate,
+    subscribe,
+    onReconnect: (listener) =>
+      Effect.acquireRelease(
+        Effect.sync(() => client.on("ready", listener)),
+        () => Effect.sync(() => client.off("ready", listener))
+      ),
+    ping: Effect.asVoid(attempt(() => client.ping()))
+  })
+})
+
+/**
+ * Fails when there is no connection within `connectWithin`, or the server is older than 6.2.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layer = (options: Options): Layer.Layer<Redis, RedisError> => Layer.scoped(Redis, make(options))
