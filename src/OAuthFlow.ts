@@ -9,35 +9,20 @@ import * as DateTime from "effect/DateTime"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
-import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
-import { createHash, randomBytes, randomUUID, timingSafeEqual } from "node:crypto"
+import { createHash, randomBytes, timingSafeEqual } from "node:crypto"
 import { calculatePKCECodeChallenge } from "oauth4webapi"
 import { type AuditLog, record } from "./AuditLog.ts"
 import { type Authorization, AuthorizationStore } from "./AuthorizationStore.ts"
+import type { CredentialId, Metadata, ProviderId, UserId } from "./Credential.ts"
 import {
-  type Credential,
-  CredentialId,
-  type Extra,
-  type Metadata,
-  type OAuth2,
-  type ProviderId,
-  settled,
-  toMetadata,
-  type UserId
-} from "./Credential.ts"
-import {
-  AccountMismatch,
   AuthorizationDenied,
   AuthorizationExpired,
   type CredentialNotFound,
   InvalidRequest,
-  type LockUnavailable,
   type MissingConfig,
-  type OutboundRefused,
-  ProviderError,
   ReadOnlyCredential,
   type StoreUnavailable,
   TypeMismatch,
@@ -45,10 +30,8 @@ import {
   type UnknownProvider
 } from "./CredentialsError.ts"
 import { HandlerRegistry, variablesOf } from "./HandlerRegistry.ts"
-import { credentialKey, LockService } from "./LockService.ts"
-import { Revocations } from "./Revocations.ts"
-import { Change, Store } from "./Store.ts"
-import { toVariant, withdrawn } from "./TokenSet.ts"
+import { Login, type LoginError } from "./Login.ts"
+import { Store } from "./Store.ts"
 
 /**
  * @since 0.1.0
@@ -99,18 +82,7 @@ export type AuthorizeError =
  * @since 0.1.0
  * @category errors
  */
-export type CallbackError =
-  | AuthorizationExpired
-  | AuthorizationDenied
-  | AccountMismatch
-  | UnknownProvider
-  | MissingConfig
-  | CredentialNotFound
-  | Undecryptable
-  | ProviderError
-  | OutboundRefused
-  | LockUnavailable
-  | StoreUnavailable
+export type CallbackError = LoginError
 
 /**
  * @since 0.1.0
@@ -173,9 +145,6 @@ export interface Options {
 
 const lifetime = Duration.minutes(10)
 
-/** How long a reconnection waits for those who use the old grant. */
-const holderWait = Duration.seconds(5)
-
 /** The codes of RFC 6749 4.1.2.1 and OpenID Connect Core 3.1.2.6; anything else is not repeated. */
 const registeredErrors = new Set([
   "access_denied",
@@ -198,51 +167,20 @@ const matches = (one: Redacted.Redacted, other: Redacted.Redacted) => {
   return timingSafeEqual(digest(one), digest(other))
 }
 
-/** Who a credential belongs to at its provider, if the login said so. */
-const subjectOf = (extra: Redacted.Redacted<Extra>) => {
-  const subject = Redacted.value(extra)["subject"]
-  return typeof subject === "string" ? Option.some(subject) : Option.none()
-}
-
-const usernameOf = ({ variant }: Credential) =>
-  variant.type === "oauth2" && variant.username !== undefined ? { username: variant.username } : {}
-
-const credentialOf = (
-  pending: Authorization,
-  id: CredentialId,
-  variant: OAuth2,
-  extra: Extra,
-  at: DateTime.Utc
-): Credential => ({
-  userId: pending.userId,
-  id,
-  provider: pending.provider,
-  title: Option.none(),
-  generation: 1,
-  variant,
-  extra: Redacted.make(extra),
-  renewal: settled,
-  system: false,
-  createdAt: at,
-  updatedAt: at,
-  storedAt: at
-})
-
 /**
  * @since 0.1.0
  * @category layers
  */
 export const layer = (
   options: Options
-): Layer.Layer<OAuthFlow, never, Store | AuthorizationStore | HandlerRegistry | LockService | Revocations | AuditLog> =>
+): Layer.Layer<OAuthFlow, never, Store | AuthorizationStore | HandlerRegistry | Login | AuditLog> =>
   Layer.effect(
     OAuthFlow,
     Effect.gen(function* () {
       const store = yield* Store
       const authorizations = yield* AuthorizationStore
       const handlers = yield* HandlerRegistry
-      const locks = yield* LockService
-      const revocations = yield* Revocations
+      const login = yield* Login
       const context = yield* Effect.context<AuditLog>()
 
       const note = (event: Parameters<typeof record>[0]) => record(event).pipe(Effect.provide(context))
@@ -308,131 +246,6 @@ export const layer = (
         }
       )
 
-      /** Tokens that nobody will keep are given back to the provider, as far as that is safe. */
-      const abandon = (credential: Credential) =>
-        Effect.gen(function* () {
-          const revocation = yield* revocations.plan(credential)
-          if (Option.isSome(revocation)) {
-            yield* store.commit([Change.Enqueue({ revocation: revocation.value })])
-            yield* Effect.forkDaemon(Effect.ignore(revocations.attempt(revocation.value)))
-          }
-          const { id, provider, userId } = credential
-          yield* note({ kind: "login_abandoned", userId, credentialId: id, provider })
-        }).pipe(Effect.ignore)
-
-      const create = Effect.fnUntraced(function* (pending: Authorization, variant: OAuth2, extra: Extra) {
-        const id = CredentialId.to.make(randomUUID())
-        const credential = credentialOf(pending, id, variant, extra, yield* DateTime.now)
-        const created = Change.Create({ credential, unlessForgottenSince: Option.some(pending.createdAt) })
-        yield* store.commit([created]).pipe(
-          // the user was deleted while they logged in
-          Effect.catchTag("Conflict", () => Effect.zipRight(abandon(credential), new AuthorizationExpired()))
-        )
-        return credential
-      })
-
-      /** Stores the new grant in the place of the old one; what the login does not bring goes with it. */
-      const reconnect = Effect.fnUntraced(function* (
-        pending: Authorization,
-        id: CredentialId,
-        variant: OAuth2,
-        extra: Extra
-      ) {
-        const once = Effect.gen(function* () {
-          const stored = yield* store.get(pending.userId, id)
-          const now = yield* DateTime.now
-          const next: Credential = {
-            ...stored,
-            generation: stored.generation + 1,
-            variant: { ...variant, ...(variant.username === undefined && usernameOf(stored)) },
-            extra: Redacted.make({ ...Redacted.value(stored.extra), ...extra }),
-            renewal: settled,
-            updatedAt: now,
-            storedAt: now
-          }
-          const before = subjectOf(stored.extra)
-          const after = subjectOf(next.extra)
-          if (Option.isSome(before) && Option.isSome(after) && before.value !== after.value) {
-            return yield* new AccountMismatch({ credentialId: id })
-          }
-          yield* store.commit([Change.Replace({ credential: next })])
-          return next
-        })
-        const untilStored: Effect.Effect<
-          Credential,
-          AccountMismatch | CredentialNotFound | Undecryptable | StoreUnavailable
-        > = Effect.catchTag(once, "Conflict", () => untilStored)
-        return yield* untilStored.pipe(
-          Effect.tapError((error) =>
-            error._tag === "CredentialNotFound" || error._tag === "AccountMismatch"
-              ? Effect.flatMap(DateTime.now, (now) => abandon(credentialOf(pending, id, variant, extra, now)))
-              : Effect.void
-          )
-        )
-      })
-
-      /** Exchanges the code and stores what it brings: one step, whoever goes away meanwhile. */
-      const finish = Effect.fn("OAuthFlow.finish")(function* (pending: Authorization, code: Redacted.Redacted) {
-        const extra = Redacted.value(pending.extra)
-        const handler = yield* Effect.catchTag(
-          handlers.forLogin(pending.provider, variablesOf(extra)),
-          "InvalidRequest",
-          () => new AuthorizationExpired()
-        )
-        const sentAt = yield* DateTime.now
-        const exchange = handler.exchange({
-          code,
-          redirectUri: pending.redirectUri,
-          codeVerifier: Option.fromNullable(pending.codeVerifier)
-        })
-        const answer = yield* exchange.pipe(
-          Effect.interruptible,
-          Effect.forkDaemon,
-          Effect.flatMap(Fiber.join),
-          Effect.catchTag("OutboundFailure", ({ reason }) =>
-            Effect.fail(
-              new ProviderError({
-                provider: pending.provider,
-                reason: reason === "timeout" ? "timeout" : reason === "too_large" ? "malformed_response" : "unreachable"
-              })
-            )
-          )
-        )
-        const read = yield* handler.read(answer)
-        if (Either.isLeft(read)) {
-          // the code is spent or refused: only a new login helps
-          return yield* read.left._tag === "Refused"
-            ? new AuthorizationDenied({ provider: pending.provider, error: "invalid_grant" })
-            : new ProviderError({ provider: pending.provider, reason: read.left.reason })
-        }
-        const tokens = read.right
-        const variant = toVariant(tokens, { scopes: pending.scopes }, sentAt)
-        const kept = {
-          ...extra,
-          ...Option.match(tokens.subject, { onNone: () => ({}), onSome: (subject) => ({ subject }) })
-        }
-        const { credentialId } = pending
-        const credential =
-          credentialId === undefined
-            ? yield* create(pending, variant, kept)
-            : yield* Effect.scoped(
-                Effect.zipRight(
-                  locks
-                    .acquire(credentialKey(pending.userId, credentialId), { priority: "writer", wait: holderWait })
-                    .pipe(
-                      // a login is not lost to a holder that stays: the generation keeps them apart
-                      Effect.catchTag("LockTimeout", () => Effect.void)
-                    ),
-                  reconnect(pending, credentialId, variant, kept)
-                )
-              )
-        const { id, generation, provider, userId } = credential
-        yield* note({ kind: "login_finished", userId, credentialId: id, provider, generation })
-        if (withdrawn(pending.scopes, variant.scopes).length > 0)
-          yield* note({ kind: "scopes_narrowed", userId, credentialId: id, provider, generation })
-        return toMetadata(credential)
-      }, Effect.uninterruptible)
-
       /** What a login that was taken comes to. */
       const conclude = Effect.fnUntraced(function* (
         pending: Authorization,
@@ -448,7 +261,7 @@ export const layer = (
           return yield* new AuthorizationDenied({ provider, error: registeredErrors.has(error) ? error : "other" })
         }
         if (code === undefined) return yield* new AuthorizationDenied({ provider, error: "invalid_request" })
-        return yield* finish(pending, code)
+        return yield* login.complete(pending, code)
       })
 
       const taken = Effect.flatMap(
@@ -465,16 +278,20 @@ export const layer = (
         parameters,
         browserSecret
       ) {
-        const found = yield* Effect.orElseSucceed(authorizations.find(parameters.state), Option.none)
+        const looked = yield* Effect.either(authorizations.find(parameters.state))
+        // whom it is bound to must be known before it is taken
+        if (Either.isLeft(looked)) return { returnTo: Option.none(), result: Either.left(looked.left) }
+        const found = looked.right
         const bound = Option.flatMapNullable(found, (pending) => pending.browserSecret)
         // another browser than the one that began leaves the login where it is
         const foreign = Option.isSome(bound) && !Option.exists(browserSecret, (secret) => matches(secret, bound.value))
-        const result: Effect.Effect<Metadata, CallbackError> = foreign
-          ? Effect.fail(new AuthorizationExpired())
-          : Effect.flatMap(taken(authorizations.take(parameters.state, {})), (pending) => conclude(pending, parameters))
+        if (foreign) return { returnTo: Option.none(), result: Either.left(new AuthorizationExpired()) }
+        const concluded = Effect.flatMap(taken(authorizations.take(parameters.state, {})), (pending) =>
+          conclude(pending, parameters)
+        )
         return {
-          returnTo: foreign ? Option.none() : Option.flatMapNullable(found, (pending) => pending.returnTo),
-          result: yield* Effect.either(result)
+          returnTo: Option.flatMapNullable(found, (pending) => pending.returnTo),
+          result: yield* Effect.either(concluded)
         }
       }, Effect.uninterruptible)
 

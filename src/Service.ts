@@ -18,6 +18,7 @@ import * as Leases from "./Leases.ts"
 import * as LeaseStore from "./LeaseStore.ts"
 import * as Lending from "./Lending.ts"
 import * as LockService from "./LockService.ts"
+import * as Login from "./Login.ts"
 import * as OAuthFlow from "./OAuthFlow.ts"
 import * as Outbound from "./Outbound.ts"
 import type { Provider } from "./Provider.ts"
@@ -79,7 +80,7 @@ export const layer = (
   const shared = Layer.mergeAll(Leases.layer, Revocations.layer, renewals)
   const useCases = Layer.merge(
     CredentialsManager.layer.pipe(Layer.provide(Deletion.layer), Layer.provide(Lending.layer)),
-    OAuthFlow.layer(options.flow ?? defaultFlow)
+    OAuthFlow.layer(options.flow ?? defaultFlow).pipe(Layer.provide(Login.layer))
   )
   const background =
     options.sweeper === false ? Layer.empty : Sweeper.layer(options.sweeper).pipe(Layer.provide(Recovery.layer))

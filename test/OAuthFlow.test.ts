@@ -6,10 +6,15 @@ import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
+import { AuthorizationStore } from "../src/AuthorizationStore.ts"
 import { type Metadata, ProviderId, UserId } from "../src/Credential.ts"
 import { CredentialsManager } from "../src/CredentialsManager.ts"
+import { StoreUnavailable } from "../src/CredentialsError.ts"
+import * as Login from "../src/Login.ts"
+import * as OAuthFlowModule from "../src/OAuthFlow.ts"
 import { type AuthorizeOptions, OAuthFlow } from "../src/OAuthFlow.ts"
 import { Provider } from "../src/Provider.ts"
+import * as Revocations from "../src/Revocations.ts"
 import * as Service from "../src/Service.ts"
 import { Store } from "../src/Store.ts"
 import { accessToken, adjust, answer, given, providerId, settle, userId, world } from "./ScriptedHandler.ts"
@@ -160,6 +165,36 @@ describe("a login", () => {
       const ended = yield* logins.browserCallback(parameters, Option.some(browserSecret))
       assert.isTrue(Either.isRight(ended.result))
     }).pipe(Effect.provide(layer))
+  })
+})
+
+describe("a login bound to a browser", () => {
+  it.effect("is not taken while nobody can tell which browser it is bound to", () => {
+    const { layer } = world({ flow })
+    return Effect.gen(function* () {
+      const authorizations = yield* AuthorizationStore
+      const unreadable = AuthorizationStore.of({
+        ...authorizations,
+        find: () => Effect.fail(new StoreUnavailable({ retryAfterSeconds: 1 }))
+      })
+      const logins = yield* OAuthFlow
+      const { state } = yield* authorize({ bindBrowser: true })
+      const blind = yield* Layer.build(
+        Layer.fresh(OAuthFlowModule.layer(flow)).pipe(
+          Layer.provide(Login.layer),
+          Layer.provide(Revocations.layer),
+          Layer.provide(Layer.succeed(AuthorizationStore, unreadable))
+        )
+      )
+      const parameters = { state, code: Redacted.make("c") }
+      const ended = yield* Effect.flatMap(OAuthFlow, (known) => known.browserCallback(parameters, Option.none())).pipe(
+        Effect.provide(blind)
+      )
+      assert.deepInclude(Option.getOrThrow(Either.getLeft(ended.result)), { _tag: "StoreUnavailable" })
+      const { browserSecret } = yield* logins.start(state)
+      const again = yield* logins.browserCallback(parameters, Option.some(browserSecret))
+      assert.isTrue(Either.isRight(again.result))
+    }).pipe(Effect.provide(layer), Effect.scoped)
   })
 })
 

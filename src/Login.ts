@@ -1,0 +1,256 @@
+/**
+ * The end of a login: the code exchanged for tokens, and those stored, in a new credential or in the place of an old one.
+ *
+ * @since 0.1.0
+ */
+import * as Context from "effect/Context"
+import * as DateTime from "effect/DateTime"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Either from "effect/Either"
+import * as Fiber from "effect/Fiber"
+import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
+import * as Redacted from "effect/Redacted"
+import { randomUUID } from "node:crypto"
+import { type AuditLog, record } from "./AuditLog.ts"
+import type { Authorization } from "./AuthorizationStore.ts"
+import {
+  type Credential,
+  CredentialId,
+  type Extra,
+  type Metadata,
+  type OAuth2,
+  settled,
+  toMetadata
+} from "./Credential.ts"
+import {
+  AccountMismatch,
+  AuthorizationDenied,
+  AuthorizationExpired,
+  type CredentialNotFound,
+  type LockUnavailable,
+  type MissingConfig,
+  type OutboundRefused,
+  ProviderError,
+  type StoreUnavailable,
+  type Undecryptable,
+  type UnknownProvider
+} from "./CredentialsError.ts"
+import { HandlerRegistry, variablesOf } from "./HandlerRegistry.ts"
+import { credentialKey, LockService } from "./LockService.ts"
+import { Revocations } from "./Revocations.ts"
+import { Change, Store } from "./Store.ts"
+import { toVariant, withdrawn } from "./TokenSet.ts"
+
+/**
+ * @since 0.1.0
+ * @category errors
+ */
+export type LoginError =
+  | AuthorizationExpired
+  | AuthorizationDenied
+  | AccountMismatch
+  | UnknownProvider
+  | MissingConfig
+  | CredentialNotFound
+  | Undecryptable
+  | ProviderError
+  | OutboundRefused
+  | LockUnavailable
+  | StoreUnavailable
+
+/**
+ * @since 0.1.0
+ * @category services
+ */
+export class Login extends Context.Tag("effect-credentials/Login")<
+  Login,
+  {
+    /**
+     * Exchanges the code and stores what it brings: one step, whoever goes away meanwhile. What cannot be stored, because
+     * its user or credential is gone or the account is another, is given back to the provider as far as that is safe.
+     */
+    readonly complete: (pending: Authorization, code: Redacted.Redacted) => Effect.Effect<Metadata, LoginError>
+  }
+>() {}
+
+/** How long a reconnection waits for those who use the old grant. */
+const holderWait = Duration.seconds(5)
+
+/** Who a credential belongs to at its provider, if the login said so. */
+const subjectOf = (extra: Redacted.Redacted<Extra>) => {
+  const subject = Redacted.value(extra)["subject"]
+  return typeof subject === "string" ? Option.some(subject) : Option.none()
+}
+
+const usernameOf = ({ variant }: Credential) =>
+  variant.type === "oauth2" && variant.username !== undefined ? { username: variant.username } : {}
+
+const credentialOf = (
+  pending: Authorization,
+  id: CredentialId,
+  variant: OAuth2,
+  extra: Extra,
+  at: DateTime.Utc
+): Credential => ({
+  userId: pending.userId,
+  id,
+  provider: pending.provider,
+  title: Option.none(),
+  generation: 1,
+  variant,
+  extra: Redacted.make(extra),
+  renewal: settled,
+  system: false,
+  createdAt: at,
+  updatedAt: at,
+  storedAt: at
+})
+
+/**
+ * @since 0.1.0
+ * @category layers
+ */
+export const layer: Layer.Layer<Login, never, Store | HandlerRegistry | LockService | Revocations | AuditLog> =
+  Layer.effect(
+    Login,
+    Effect.gen(function* () {
+      const store = yield* Store
+      const handlers = yield* HandlerRegistry
+      const locks = yield* LockService
+      const revocations = yield* Revocations
+      const context = yield* Effect.context<AuditLog>()
+
+      const note = (event: Parameters<typeof record>[0]) => record(event).pipe(Effect.provide(context))
+
+      /** Tokens that nobody will keep are given back to the provider, as far as that is safe. */
+      const abandon = (credential: Credential) =>
+        Effect.gen(function* () {
+          const revocation = yield* revocations.plan(credential)
+          if (Option.isSome(revocation)) {
+            yield* store.commit([Change.Enqueue({ revocation: revocation.value })])
+            yield* Effect.forkDaemon(Effect.ignore(revocations.attempt(revocation.value)))
+          }
+          const { id, provider, userId } = credential
+          yield* note({ kind: "login_abandoned", userId, credentialId: id, provider })
+        }).pipe(Effect.ignore)
+
+      const create = Effect.fnUntraced(function* (pending: Authorization, variant: OAuth2, extra: Extra) {
+        const id = CredentialId.to.make(randomUUID())
+        const credential = credentialOf(pending, id, variant, extra, yield* DateTime.now)
+        const created = Change.Create({ credential, unlessForgottenSince: Option.some(pending.createdAt) })
+        yield* store.commit([created]).pipe(
+          // the user was deleted while they logged in
+          Effect.catchTag("Conflict", () => Effect.zipRight(abandon(credential), new AuthorizationExpired()))
+        )
+        return credential
+      })
+
+      /** Stores the new grant in the place of the old one; what the login does not bring goes with it. */
+      const reconnect = Effect.fnUntraced(function* (
+        pending: Authorization,
+        id: CredentialId,
+        variant: OAuth2,
+        extra: Extra
+      ) {
+        const once = Effect.gen(function* () {
+          const stored = yield* store.get(pending.userId, id)
+          const now = yield* DateTime.now
+          const next: Credential = {
+            ...stored,
+            generation: stored.generation + 1,
+            variant: { ...variant, ...(variant.username === undefined && usernameOf(stored)) },
+            extra: Redacted.make({ ...Redacted.value(stored.extra), ...extra }),
+            renewal: settled,
+            updatedAt: now,
+            storedAt: now
+          }
+          const before = subjectOf(stored.extra)
+          const after = subjectOf(next.extra)
+          if (Option.isSome(before) && Option.isSome(after) && before.value !== after.value) {
+            return yield* new AccountMismatch({ credentialId: id })
+          }
+          yield* store.commit([Change.Replace({ credential: next })])
+          return next
+        })
+        const untilStored: Effect.Effect<
+          Credential,
+          AccountMismatch | CredentialNotFound | Undecryptable | StoreUnavailable
+        > = Effect.catchTag(once, "Conflict", () => untilStored)
+        return yield* untilStored.pipe(
+          Effect.tapError((error) =>
+            error._tag === "CredentialNotFound" || error._tag === "AccountMismatch"
+              ? Effect.flatMap(DateTime.now, (now) => abandon(credentialOf(pending, id, variant, extra, now)))
+              : Effect.void
+          )
+        )
+      })
+
+      const complete: Login["Type"]["complete"] = Effect.fn("Login.complete")(function* (
+        pending: Authorization,
+        code: Redacted.Redacted
+      ) {
+        const extra = Redacted.value(pending.extra)
+        const handler = yield* Effect.catchTag(
+          handlers.forLogin(pending.provider, variablesOf(extra)),
+          "InvalidRequest",
+          () => new AuthorizationExpired()
+        )
+        const sentAt = yield* DateTime.now
+        const exchange = handler.exchange({
+          code,
+          redirectUri: pending.redirectUri,
+          codeVerifier: Option.fromNullable(pending.codeVerifier)
+        })
+        const answer = yield* exchange.pipe(
+          Effect.interruptible,
+          Effect.forkDaemon,
+          Effect.flatMap(Fiber.join),
+          Effect.catchTag("OutboundFailure", ({ reason }) =>
+            Effect.fail(
+              new ProviderError({
+                provider: pending.provider,
+                reason: reason === "timeout" ? "timeout" : reason === "too_large" ? "malformed_response" : "unreachable"
+              })
+            )
+          )
+        )
+        const read = yield* handler.read(answer)
+        if (Either.isLeft(read)) {
+          // the code is spent or refused: only a new login helps
+          return yield* read.left._tag === "Refused"
+            ? new AuthorizationDenied({ provider: pending.provider, error: "invalid_grant" })
+            : new ProviderError({ provider: pending.provider, reason: read.left.reason })
+        }
+        const tokens = read.right
+        const variant = toVariant(tokens, { scopes: pending.scopes }, sentAt)
+        const kept = {
+          ...extra,
+          ...Option.match(tokens.subject, { onNone: () => ({}), onSome: (subject) => ({ subject }) })
+        }
+        const { credentialId } = pending
+        const credential =
+          credentialId === undefined
+            ? yield* create(pending, variant, kept)
+            : yield* Effect.scoped(
+                Effect.zipRight(
+                  locks
+                    .acquire(credentialKey(pending.userId, credentialId), { priority: "writer", wait: holderWait })
+                    .pipe(
+                      // a login is not lost to a holder that stays: the generation keeps them apart
+                      Effect.catchTag("LockTimeout", () => Effect.void)
+                    ),
+                  reconnect(pending, credentialId, variant, kept)
+                )
+              )
+        const { id, generation, provider, userId } = credential
+        yield* note({ kind: "login_finished", userId, credentialId: id, provider, generation })
+        if (withdrawn(pending.scopes, variant.scopes).length > 0)
+          yield* note({ kind: "scopes_narrowed", userId, credentialId: id, provider, generation })
+        return toMetadata(credential)
+      }, Effect.uninterruptible)
+
+      return Login.of({ complete })
+    })
+  )
