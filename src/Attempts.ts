@@ -413,15 +413,12 @@ export const layer = (options: Options = {}): Layer.Layer<Attempts, never, Store
         return yield* exchange.pipe(
           Effect.catchTags({
             OutboundRefused: (error) => Effect.zipRight(commitIfStill([close(attempt, "failed")]), Effect.fail(error)),
-            OutboundFailure: ({ reason, sent }) => {
-              const why: FailureReason =
-                reason === "timeout" ? "timeout" : reason === "too_large" ? "malformed_response" : "unreachable"
-              return sent
-                ? unclear(attempt, spending, why, reason === "too_large")
-                : failed(attempt, spending, { reason: why, retryAfterSeconds: Option.none() }, [
+            OutboundFailure: ({ failure, reason, sent }) =>
+              sent
+                ? unclear(attempt, spending, failure, reason === "too_large")
+                : failed(attempt, spending, { reason: failure, retryAfterSeconds: Option.none() }, [
                     close(attempt, "failed")
                   ])
-            }
           }),
           Effect.annotateLogs({ provider: first.provider, credentialId: first.id, attemptId: attempt.id })
         )

@@ -265,6 +265,15 @@ export type OAuth2Credential = Credential<OAuth2>
 export const isOAuth2 = (credential: Credential): credential is OAuth2Credential => credential.variant.type === "oauth2"
 
 /**
+ * Whether a credential is ever refreshed: an OAuth one that is a user's own.
+ *
+ * @since 0.1.0
+ * @category guards
+ */
+export const isRenewable = (credential: Credential): credential is OAuth2Credential =>
+  isOAuth2(credential) && !credential.system
+
+/**
  * @since 0.1.0
  * @category models
  */

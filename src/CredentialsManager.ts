@@ -20,7 +20,7 @@ import { AuditLog, record } from "./AuditLog.ts"
 import {
   type Credential,
   CredentialId,
-  isOAuth2,
+  isRenewable,
   type Metadata,
   type NewCredential,
   type Secret,
@@ -244,8 +244,6 @@ const lendOptions = (options: AcquireOptions | undefined) => ({
 
 const leaseOf = (options: WaitOptions | undefined) => Option.fromNullable(options?.leaseId)
 
-const isRenewable = (credential: Credential) => isOAuth2(credential) && !credential.system
-
 /**
  * @since 0.1.0
  * @category layers
@@ -325,7 +323,7 @@ export const layer: Layer.Layer<
       const credential = yield* store.get(userId, id)
       const wait = waitOf(options)
       const leaseId = leaseOf(options)
-      if (options?.refresh === "never" || !isOAuth2(credential) || credential.system) return toSecret(credential)
+      if (options?.refresh === "never" || !isRenewable(credential)) return toSecret(credential)
       return toSecret(
         options?.refresh === "force"
           ? yield* lending.after(credential, credential.generation, { wait, leaseId })
@@ -336,7 +334,7 @@ export const layer: Layer.Layer<
     const refresh: CredentialsManager["Type"]["refresh"] = Effect.fn("CredentialsManager.refresh")(
       function* (userId, id, options) {
         const credential = yield* store.get(userId, id)
-        if (!isOAuth2(credential) || credential.system) return toMetadata(credential)
+        if (!isRenewable(credential)) return toMetadata(credential)
         const renewed = yield* lending.after(credential, options?.ifGeneration ?? credential.generation, {
           wait: waitOf(options),
           leaseId: leaseOf(options)

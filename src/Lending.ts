@@ -14,7 +14,7 @@ import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Scope from "effect/Scope"
 import { randomUUID } from "node:crypto"
-import { type Credential, type CredentialId, isOAuth2, type OAuth2Credential, type UserId } from "./Credential.ts"
+import { type Credential, type CredentialId, isRenewable, type OAuth2Credential, type UserId } from "./Credential.ts"
 import {
   type CredentialNotFound,
   type LeaseLost,
@@ -121,9 +121,6 @@ interface Hold<L> {
   readonly holderId: string
   readonly giveBack: Effect.Effect<void>
 }
-
-const isRenewable = (credential: Credential): credential is OAuth2Credential =>
-  isOAuth2(credential) && !credential.system
 
 /** How often a lease is given back to let a renewal pass, before its holder renews by itself. */
 const mostReturns = 2

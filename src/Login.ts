@@ -207,13 +207,9 @@ export const layer: Layer.Layer<Login, never, Store | HandlerRegistry | LockServ
           Effect.interruptible,
           Effect.forkDaemon,
           Effect.flatMap(Fiber.join),
-          Effect.catchTag("OutboundFailure", ({ reason }) =>
-            Effect.fail(
-              new ProviderError({
-                provider: pending.provider,
-                reason: reason === "timeout" ? "timeout" : reason === "too_large" ? "malformed_response" : "unreachable"
-              })
-            )
+          Effect.catchTag(
+            "OutboundFailure",
+            ({ failure }) => new ProviderError({ provider: pending.provider, reason: failure })
           )
         )
         const read = yield* handler.read(answer)

@@ -11,6 +11,7 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Redacted from "effect/Redacted"
 import { buildConnector, Client } from "undici"
+import type { FailureReason } from "./Credential.ts"
 import { OutboundRefused } from "./CredentialsError.ts"
 
 /**
@@ -54,6 +55,13 @@ export interface Profile {
  */
 export const token: Profile = { timeout: "60 seconds", maxBytes: 64 * 1024 }
 
+const outcomes = {
+  timeout: "timeout",
+  unreachable: "unreachable",
+  broken_off: "unreachable",
+  too_large: "malformed_response"
+} as const
+
 /**
  * No whole answer came. With `sent: false` nothing of the request can have left this machine; otherwise the other side may
  * have acted on it.
@@ -67,6 +75,10 @@ export class OutboundFailure extends Data.TaggedError("OutboundFailure")<{
 }> {
   override get message() {
     return `The call failed (${this.reason}, ${this.sent ? "after" : "before"} sending).`
+  }
+  /** What it comes to for a caller who asked a provider. */
+  get failure(): FailureReason {
+    return outcomes[this.reason]
   }
 }
 
