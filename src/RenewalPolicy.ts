@@ -114,8 +114,12 @@ export const isReported = (credential: OAuth2Credential): boolean =>
 export const isLiving = (credential: OAuth2Credential, now: DateTime.Utc): boolean =>
   !isExpired(credential, now) && !isReported(credential)
 
-const unrenewable = ({ credential, now }: Input): Option.Option<ReauthReason> => {
-  const { renewal, variant } = credential
+/**
+ * Why no renewal can help, whether or not the access token still serves; none when one can.
+ *
+ * @since 0.1.0
+ */
+export const unrenewable = ({ renewal, variant }: OAuth2Credential, now: DateTime.Utc): Option.Option<ReauthReason> => {
   if (Option.isSome(renewal.reauth)) return Option.some(renewal.reauth.value.reason)
   if (variant.refreshToken === undefined) return Option.some("no_refresh_token")
   if (variant.refreshTokenExpiresAt !== undefined && millis(variant.refreshTokenExpiresAt) <= millis(now)) {
@@ -124,20 +128,40 @@ const unrenewable = ({ credential, now }: Input): Option.Option<ReauthReason> =>
   return Option.none()
 }
 
-const due = (input: Input): Option.Option<DueReason> => {
-  const { credential, now } = input
-  if (input.force) return Option.some("forced")
-  if (isExpired(credential, now)) return Option.some("expired")
-  if (
-    isReported(credential) &&
-    millis(now) >= millis(credential.storedAt) + reportBackOffMillis(credential.renewal.reportStreak)
-  ) {
-    return Option.some("reported")
-  }
+/** When a report makes it due, and when its expiry does, each in milliseconds; infinity is never. */
+const dueTimes = (input: Input) => {
+  const { credential } = input
   const expiresAt = credential.variant.accessTokenExpiresAt
-  return expiresAt !== undefined && millis(expiresAt) - marginMillis(input) <= millis(now)
-    ? Option.some("expiring")
+  return {
+    reported: isReported(credential)
+      ? millis(credential.storedAt) + reportBackOffMillis(credential.renewal.reportStreak)
+      : Number.POSITIVE_INFINITY,
+    expiring: expiresAt === undefined ? Number.POSITIVE_INFINITY : millis(expiresAt) - marginMillis(input)
+  }
+}
+
+/**
+ * From when on the credential is due, and why it will be; none while it has neither an expiry nor a report. May be past.
+ *
+ * @since 0.1.0
+ */
+export const dueAt = (
+  input: Input
+): Option.Option<{ readonly at: DateTime.Utc; readonly reason: "reported" | "expiring" }> => {
+  const { expiring, reported } = dueTimes(input)
+  const at = Math.min(expiring, reported)
+  return Number.isFinite(at)
+    ? Option.some({ at: DateTime.unsafeMake(at), reason: reported <= expiring ? "reported" : "expiring" })
     : Option.none()
+}
+
+const due = (input: Input): Option.Option<DueReason> => {
+  const { credential, force, now } = input
+  if (force) return Option.some("forced")
+  if (isExpired(credential, now)) return Option.some("expired")
+  const { expiring, reported } = dueTimes(input)
+  if (reported <= millis(now)) return Option.some("reported")
+  return expiring <= millis(now) ? Option.some("expiring") : Option.none()
 }
 
 /**
@@ -150,7 +174,7 @@ export const judge = (input: Input): Verdict => {
   const { credential, now } = input
   const reason = due(input)
   if (Option.isNone(reason)) return Verdict.Fresh()
-  const dead = unrenewable(input)
+  const dead = unrenewable(credential, now)
   if (Option.isSome(dead)) {
     const serves = Option.isSome(credential.renewal.reauth) ? isLiving(credential, now) : !isExpired(credential, now)
     return serves && !input.force ? Verdict.Fresh() : Verdict.Dead({ reason: dead.value })

@@ -1,6 +1,6 @@
 /**
- * All use cases over the ports, put together once: what a program provides to have a `CredentialsManager` and an
- * `OAuthFlow`.
+ * All use cases over the ports, put together once: what a program provides to have a `CredentialsManager`, an `OAuthFlow`
+ * and an `Explanation`.
  *
  * @since 0.1.0
  */
@@ -13,6 +13,7 @@ import * as Cipher from "./Cipher.ts"
 import * as CredentialsManager from "./CredentialsManager.ts"
 import type { StoreUnavailable } from "./CredentialsError.ts"
 import * as Deletion from "./Deletion.ts"
+import * as Explanation from "./Explanation.ts"
 import * as HandlerRegistry from "./HandlerRegistry.ts"
 import * as Leases from "./Leases.ts"
 import * as LeaseStore from "./LeaseStore.ts"
@@ -48,6 +49,14 @@ export type Ports =
   | HandlerRegistry.HandlerRegistry
 
 /**
+ * What programs use.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type UseCases = CredentialsManager.CredentialsManager | OAuthFlow.OAuthFlow | Explanation.Explanation
+
+/**
  * @since 0.1.0
  * @category models
  */
@@ -73,14 +82,13 @@ const defaultFlow: OAuthFlow.Options = {
  * @since 0.1.0
  * @category layers
  */
-export const layer = (
-  options: Options = {}
-): Layer.Layer<CredentialsManager.CredentialsManager | OAuthFlow.OAuthFlow, StoreUnavailable, Ports> => {
+export const layer = (options: Options = {}): Layer.Layer<UseCases, StoreUnavailable, Ports> => {
   const renewals = Renewal.layer(options.renewal).pipe(Layer.provideMerge(Attempts.layer(options.attempts)))
   const shared = Layer.mergeAll(Leases.layer, Revocations.layer, renewals)
-  const useCases = Layer.merge(
+  const useCases = Layer.mergeAll(
     CredentialsManager.layer.pipe(Layer.provide(Deletion.layer), Layer.provide(Lending.layer)),
-    OAuthFlow.layer(options.flow ?? defaultFlow).pipe(Layer.provide(Login.layer))
+    OAuthFlow.layer(options.flow ?? defaultFlow).pipe(Layer.provide(Login.layer)),
+    Explanation.layer
   )
   const background =
     options.sweeper === false ? Layer.empty : Sweeper.layer(options.sweeper).pipe(Layer.provide(Recovery.layer))
@@ -103,7 +111,7 @@ export const layerMemory = (
     /** Whether providers on this machine may be called, over http too. */
     readonly allowLoopback?: boolean | undefined
   }
-): Layer.Layer<CredentialsManager.CredentialsManager | OAuthFlow.OAuthFlow | Ports, StoreUnavailable> => {
+): Layer.Layer<UseCases | Ports, StoreUnavailable> => {
   const protocol = HandlerRegistry.layer({ clients: options.clients }).pipe(
     Layer.provideMerge(ProviderCatalogue.layer(options.providers)),
     Layer.provide(Outbound.layer({ allowLoopback: options.allowLoopback ?? false }))

@@ -13,6 +13,7 @@ import { CredentialExists, StoreUnavailable } from "../CredentialsError.ts"
 import { Authentication, needs } from "./Authentication.ts"
 import * as CredentialBody from "./CredentialBody.ts"
 import { Metadata, Secret } from "./CredentialView.ts"
+import { Explanation } from "./ExplanationView.ts"
 import * as Failure from "./Failure.ts"
 import {
   CredentialPath,
@@ -132,6 +133,13 @@ const report = HttpApiEndpoint.post("report", `${one}/report`)
   .annotateContext(needs("secret"))
   .annotate(OpenApi.Summary, "The provider refused this generation: it is due at once")
 
+const explain = HttpApiEndpoint.get("explain", `${one}/explain`)
+  .setPath(CredentialPath)
+  .addSuccess(Explanation)
+  .addError(Schema.Union(Failure.Any, Failure.Reading))
+  .annotateContext(needs("read"))
+  .annotate(OpenApi.Summary, "Its status, next renewal and why, holders and queue, last provider error, next action")
+
 const Names = Schema.Array(Label).annotations({ message: () => "a list of names" })
 
 const Requirement = Schema.Struct({
@@ -181,4 +189,5 @@ export const Credentials = HttpApiGroup.make("credentials")
   .add(remove)
   .add(refresh)
   .add(report)
+  .add(explain)
   .middleware(Authentication)

@@ -8,9 +8,11 @@ import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import type * as Redacted from "effect/Redacted"
 import { Api } from "../api/Api.ts"
+import { CurrentKey } from "../api/Authentication.ts"
 import type * as Body from "../api/CredentialBody.ts"
 import type { CredentialId, Metadata, ProviderId, UserId } from "../Credential.ts"
 import { CredentialsManager } from "../CredentialsManager.ts"
+import { Explanation } from "../Explanation.ts"
 import type { Requirement } from "../Requirement.ts"
 import type { Cursor, Filter } from "../Store.ts"
 import * as CredentialBody from "./CredentialBody.ts"
@@ -188,6 +190,16 @@ export const report = ({
  * @since 0.1.0
  * @category handlers
  */
+export const explain = Effect.fnUntraced(function* ({ path }: OfCredential) {
+  const explanation = yield* Explanation
+  const { keyId } = yield* CurrentKey
+  return yield* explanation.explain(path.userId, path.credentialId, { owner: keyId })
+})
+
+/**
+ * @since 0.1.0
+ * @category handlers
+ */
 export const match = ({
   path,
   payload
@@ -210,4 +222,5 @@ export const layer = HttpApiBuilder.group(Api, "credentials", (handlers) =>
     .handle("remove", remove)
     .handle("refresh", refresh)
     .handle("report", report)
+    .handle("explain", explain)
 )

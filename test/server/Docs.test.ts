@@ -23,6 +23,7 @@ it.scopedLive("the contract is served whole, and every reference in it leads som
       "/v1/users/{userId}/credentials/{credentialId}/secret",
       "/v1/users/{userId}/credentials/{credentialId}/refresh",
       "/v1/users/{userId}/credentials/{credentialId}/report",
+      "/v1/users/{userId}/credentials/{credentialId}/explain",
       "/v1/users/{userId}/credentials/{credentialId}/leases",
       "/v1/leases/{leaseId}",
       "/v1/leases/{leaseId}/renew",

@@ -112,6 +112,53 @@ describe("a credential", () => {
     }).pipe(Effect.provide(inMemory))
   )
 
+  it.scopedLive("is explained to keys that may read, without its secret or the ids of its leases", () =>
+    Effect.gen(function* () {
+      const { call } = yield* Serving
+      const { id, path } = yield* created({
+        type: "oauth2",
+        provider: "github",
+        accessToken: "at-canary",
+        refreshToken: "rt-canary",
+        accessTokenExpiresAt: "2090-01-01T00:00:00Z"
+      })
+      const lease = yield* call("POST", `${path}/leases`, { body: { ttlSeconds: 60 } })
+      const reader = yield* call("POST", "/v1/api-keys", { body: { name: "r", scopes: ["read"] } })
+      const reply = yield* call("GET", `${path}/explain`, { key: field(reader, "key") })
+      assert.strictEqual(reply.status, 200, reply.text)
+      const { leases, nextAction, renewal, ...rest } = reply.json as Record<string, unknown>
+      assert.deepStrictEqual(rest, {
+        credentialId: id,
+        type: "oauth2",
+        provider: "github",
+        generation: 1,
+        status: "active",
+        expiresAt: "2090-01-01T00:00:00.000Z"
+      })
+      assert.match(field({ ...reply, json: renewal }, "nextAt"), time)
+      assert.strictEqual(field({ ...reply, json: renewal }, "verdict"), "fresh")
+      assert.strictEqual(field({ ...reply, json: nextAction }, "action"), "none")
+      assert.deepStrictEqual(leases, {
+        available: true,
+        holders: [
+          {
+            mode: "exclusive",
+            fencingToken: Number(field(lease, "fencingToken")),
+            expiresAt: field(lease, "expiresAt")
+          }
+        ],
+        waiting: 0
+      })
+      for (const secret of ["canary", field(lease, "leaseId")]) assert.notInclude(reply.text, secret)
+      const mine = yield* call("GET", `${path}/explain`)
+      assert.include(mine.text, '"mine":true')
+      const writer = yield* call("POST", "/v1/api-keys", { body: { name: "w", scopes: ["write"] } })
+      assert.strictEqual((yield* call("GET", `${path}/explain`, { key: field(writer, "key") })).status, 403)
+      const missing = yield* call("GET", `${user}/credentials/00000000-0000-4000-8000-000000000000/explain`)
+      assert.strictEqual(field(missing, "_tag"), "CredentialNotFound")
+    }).pipe(Effect.provide(inMemory))
+  )
+
   it.scopedLive("does not answer HEAD anywhere else", () =>
     Effect.gen(function* () {
       const { call } = yield* Serving
@@ -398,8 +445,7 @@ it.scopedLive("what is not there is NotFound in JSON, whatever the method, and t
       ["PATCH", "/v1/providers"],
       ["POST", "/healthz"],
       ["OPTIONS", "/v1/providers"],
-      ["POST", `${user}/mcp/tools`],
-      ["GET", `${user}/credentials/00000000-0000-4000-8000-000000000000/explain`]
+      ["POST", `${user}/mcp/tools`]
     ] as const) {
       const reply = yield* call(method, path)
       assert.deepStrictEqual([reply.status, reply.json], [404, nothing], `${method} ${path}`)
