@@ -17,6 +17,7 @@ import { stat } from "node:fs/promises"
 import { isIPv4 } from "node:net"
 import { join, resolve } from "node:path"
 import * as CredentialBody from "./api/CredentialBody.ts"
+import * as ServerAddress from "./Database/ServerAddress.ts"
 import { clientVariables, Provider, requiredVariables } from "./Provider.ts"
 import { toNew } from "./server/CredentialBody.ts"
 import * as EncryptionKeys from "./Settings/EncryptionKeys.ts"
@@ -52,6 +53,10 @@ export interface Settings {
   readonly publicUrl: Option.Option<string>
   /** Absent: the server's own callback. */
   readonly oauthRedirectUri: Option.Option<string>
+  /** Absent: the embedded database, in the data directory. */
+  readonly databaseUrl: Option.Option<Redacted.Redacted>
+  /** Absent: locks are this process's own, and it must be the only one. */
+  readonly redisUrl: Option.Option<Redacted.Redacted>
   readonly dataDirectory: string
   readonly encryptionKeys: EncryptionKeys.KeyRing
   readonly adminApiKey: Redacted.Redacted
@@ -95,6 +100,11 @@ const list = (text: string) =>
       .map(absoluteUrl)
   )
 
+const redisUrl = (text: string) =>
+  URL.canParse(text) && /^rediss?:\/\/[^/?#]/.test(text) && /^(?:\/\d*)?$/.test(new URL(text).pathname)
+    ? Option.some(Redacted.make(text))
+    : Option.none()
+
 const levels = ["all", "trace", "debug", "info", "warning", "error", "fatal", "none"] as const
 
 const level = (text: string) =>
@@ -131,13 +141,17 @@ const variables = Config.all({
     origin
   ),
   oauthRedirectUri: Setting.optional("OAUTH_REDIRECT_URI", url, "https://app.example.com/oauth/callback", absoluteUrl),
-  databaseUrl: Setting.refused(
+  databaseUrl: Setting.optional(
     "DATABASE_URL",
-    "this release has the embedded store alone; Postgres comes with a later one. Unset it, and set DATA_DIR if ./.data is not the place"
+    ServerAddress.expected,
+    "postgres://credentials:secret@db.example.com:5432/credentials",
+    (text) => Option.as(ServerAddress.parse(text), Redacted.make(text))
   ),
-  redisUrl: Setting.refused(
+  redisUrl: Setting.optional(
     "REDIS_URL",
-    "this release runs as one process; Redis, for more of them, comes with a later one. Unset it"
+    "the URL of a Redis server, redis://user:password@host:6379 or rediss://…",
+    "redis://redis.example.com:6379",
+    redisUrl
   ),
   dataDirectory: Setting.withDefault("DATA_DIR", "a directory", "/var/lib/effect-credentials", Option.some, "./.data"),
   encryptionKeys: Setting.optional(
@@ -185,6 +199,17 @@ const variables = Config.all({
 
 /** What no variable can say alone. */
 const together = (given: Config.Config.Success<typeof variables>): ReadonlyArray<string> => [
+  // keys made for one machine would leave the others, and the next one, with what they cannot open
+  ...(Option.isSome(given.databaseUrl) && Option.isNone(given.encryptionKeys)
+    ? [
+        "ENCRYPTION_KEYS: expected the keys that seal what is stored, since DATABASE_URL is set, the same for every server, for example ENCRYPTION_KEYS=k1:$(openssl rand -base64 32)"
+      ]
+    : []),
+  ...(Option.isSome(given.databaseUrl) && Option.isNone(given.adminApiKey)
+    ? [
+        "ADMIN_API_KEY: expected the bootstrap key, since DATABASE_URL is set, the same for every server, for example ADMIN_API_KEY=$(openssl rand -hex 32)"
+      ]
+    : []),
   ...(Option.isNone(given.publicUrl) && !isLoopback(given.host)
     ? [
         `PUBLIC_URL: expected the origin that browsers and providers see, since HOST is ${given.host}, for example PUBLIC_URL=https://credentials.example.com`
@@ -308,6 +333,8 @@ export const load: Effect.Effect<Settings, BadSettings> = Effect.gen(function* (
     port: given.port,
     publicUrl: given.publicUrl,
     oauthRedirectUri: given.oauthRedirectUri,
+    databaseUrl: given.databaseUrl,
+    redisUrl: given.redisUrl,
     dataDirectory,
     encryptionKeys: keys.ring,
     adminApiKey: admin.text,

@@ -9,17 +9,16 @@ import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
+import * as Schedule from "effect/Schedule"
 import { join } from "node:path"
 import * as ApiKeys from "./ApiKeys/Sql.ts"
 import * as AuditLog from "./AuditLog/Sql.ts"
 import * as AuthorizationStore from "./AuthorizationStore/Sql.ts"
 import * as Cipher from "./Cipher.ts"
 import { DirectoryInUse } from "./Database/DirectoryLock.ts"
-import * as Embedded from "./Database/Embedded.ts"
+import * as Engine from "./Engine.ts"
 import * as HandlerRegistry from "./HandlerRegistry.ts"
 import * as LeaseStore from "./LeaseStore/Sql.ts"
-import * as LockService from "./LockService.ts"
-import * as migrations from "./migrations.ts"
 import * as Outbound from "./Outbound.ts"
 import * as ProviderCatalogue from "./ProviderCatalogue.ts"
 import * as Receipts from "./Receipts/Directory.ts"
@@ -34,13 +33,7 @@ import * as Settings from "./Settings.ts"
 import * as SqlStore from "./Store/Sql.ts"
 import * as SystemCredentials from "./SystemCredentials.ts"
 
-/** The embedded engine belongs to this process alone, so its clock is the process's. */
-const engine = { clock: "process" } as const
-
-const databaseOf = (settings: Settings.Settings) =>
-  Layer.provideMerge(migrations.layer, Embedded.layer({ directory: join(settings.dataDirectory, "database") }))
-
-const portsOf = (settings: Settings.Settings) => {
+const portsOf = (settings: Settings.Settings, engine: Engine.Engine) => {
   const sealed = Layer.mergeAll(
     SqlStore.layer(engine),
     AuthorizationStore.layer,
@@ -60,7 +53,6 @@ const portsOf = (settings: Settings.Settings) => {
     LeaseStore.layer,
     AuditLog.layer,
     ApiKeys.layer({ bootstrap: settings.adminApiKey }),
-    LockService.layerMemory,
     providers
   )
 }
@@ -71,9 +63,9 @@ const serve = Effect.fnUntraced(function* (settings: Settings.Settings) {
   const listener = yield* Listener.bind({ host: settings.host, port: settings.port })
   const localUrl = urlOf(/^(?:0\.0\.0\.0|::)$/.test(settings.host) ? "127.0.0.1" : settings.host, listener.port)
   const publicUrl = Option.getOrElse(settings.publicUrl, () => localUrl)
-  const database = yield* Layer.build(databaseOf(settings))
+  const engine = yield* Engine.make(settings)
   const service = Service.layer({
-    sweeper: { prune: Effect.provide(SqlStore.prune(engine), database) },
+    sweeper: { prune: Effect.provide(SqlStore.prune(engine), engine.context) },
     flow: {
       publicUrl,
       redirectUri: Option.getOrElse(settings.oauthRedirectUri, () => `${publicUrl}/oauth/callback`),
@@ -83,8 +75,8 @@ const serve = Effect.fnUntraced(function* (settings: Settings.Settings) {
   yield* Layer.build(
     Server.layer(listener, { patience: "8 seconds" }).pipe(
       Layer.provide(service),
-      Layer.provide(portsOf(settings)),
-      Layer.provide(Layer.succeedContext(database)),
+      Layer.provide(portsOf(settings, engine)),
+      Layer.provide(Layer.succeedContext(engine.context)),
       Layer.provide(Layer.succeed(SecureCookies, publicUrl.startsWith("https:")))
     )
   )
@@ -104,14 +96,26 @@ const serve = Effect.fnUntraced(function* (settings: Settings.Settings) {
       ...(settings.isFirstStart && { example: Welcome.example(welcome) })
     })
   )
-  return yield* Effect.never
+  return yield* engine.lost
 }, Effect.scoped)
+
+/** A server that comes back is waited for, but not at the first start, which tells at once what is wrong. */
+const serveAgain = (settings: Settings.Settings) =>
+  Effect.catchTag(serve(settings), "SoleProcessLost", (lost) =>
+    Effect.zipRight(
+      Effect.logWarning(lost.message),
+      Effect.retry(serve(settings), {
+        while: (error) => error._tag === "SoleProcessLost" || (error._tag === "DatabaseUnreachable" && error.isPassing),
+        schedule: Schedule.union(Schedule.exponential("200 millis"), Schedule.spaced("5 seconds"))
+      })
+    )
+  )
 
 const print = (line: string) => void process.stdout.write(`${line}\n`)
 
 const program = Effect.flatMap(Settings.load, (settings) => {
   const format = Option.getOrElse(settings.logFormat, () => (process.stdout.isTTY ? "pretty" : "json"))
-  return Effect.provide(serve(settings), Log.layer({ level: settings.logLevel, format, write: print }))
+  return Effect.provide(serveAgain(settings), Log.layer({ level: settings.logLevel, format, write: print }))
 })
 
 const reasonOf = (cause: Cause.Cause<unknown>): string => {

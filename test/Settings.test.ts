@@ -60,14 +60,26 @@ const bad: ReadonlyArray<Row> = [
   ],
   [
     "DATABASE_URL",
-    `postgres://u:${canary}@h/d`,
-    "DATABASE_URL: this release has the embedded store alone; Postgres comes with a later one. Unset it, and set DATA_DIR if ./.data is not the place"
+    `mysql://u:${canary}@h/d`,
+    "DATABASE_URL: expected the URL of a Postgres database, postgres://user:password@host:5432/database, for example DATABASE_URL=postgres://credentials:secret@db.example.com:5432/credentials"
   ],
   [
-    "REDIS_URL",
-    `redis://:${canary}@h`,
-    "REDIS_URL: this release runs as one process; Redis, for more of them, comes with a later one. Unset it"
+    "DATABASE_URL",
+    `postgres://u:${canary}@h/d`,
+    "ENCRYPTION_KEYS: expected the keys that seal what is stored, since DATABASE_URL is set, the same for every server, for example ENCRYPTION_KEYS=k1:$(openssl rand -base64 32)",
+    { ADMIN_API_KEY: "0123456789abcdef" }
   ],
+  [
+    "DATABASE_URL",
+    `postgres://u:${canary}@h/d`,
+    "ADMIN_API_KEY: expected the bootstrap key, since DATABASE_URL is set, the same for every server, for example ADMIN_API_KEY=$(openssl rand -hex 32)",
+    { ENCRYPTION_KEYS: `k1:${key(1)}` }
+  ],
+  ...[`http://:${canary}@h`, `redis:///${canary}`, `redis://h/${canary}`].map((url): Row => [
+    "REDIS_URL",
+    url,
+    "REDIS_URL: expected the URL of a Redis server, redis://user:password@host:6379 or rediss://…, for example REDIS_URL=redis://redis.example.com:6379"
+  ]),
   [
     "ENCRYPTION_KEYS",
     canary,
@@ -226,9 +238,17 @@ describe("with variables", () => {
         RETURN_URLS: "https://a.example/x, https://b.example/y?z=1",
         LOG_LEVEL: "WARN",
         LOG_FORMAT: "json",
-        DATABASE_URL: "",
-        REDIS_URL: " "
+        DATABASE_URL: "postgres://ada:secret@db.example.com/credentials",
+        REDIS_URL: "rediss://:secret@redis.example.com:6380/2"
       })
+      assert.deepStrictEqual(
+        Option.map(settings.databaseUrl, Redacted.value),
+        Option.some("postgres://ada:secret@db.example.com/credentials")
+      )
+      assert.deepStrictEqual(
+        Option.map(settings.redisUrl, Redacted.value),
+        Option.some("rediss://:secret@redis.example.com:6380/2")
+      )
       assert.strictEqual(settings.port, 80)
       assert.deepStrictEqual(settings.publicUrl, Option.some("https://credentials.example.com"))
       assert.deepStrictEqual(settings.oauthRedirectUri, Option.some("https://app.example.com/back?x=1"))

@@ -57,7 +57,7 @@ const floors: ReadonlyArray<ReadonlyArray<string>> = (textOf.get("index.ts") ?? 
 /** What the adapters of a database share: below the ports, and not in the map, as no program needs it. */
 const shared = ["Database", "Redis"]
 
-const edges = ["migrations", "api", "server", "Settings", "main"]
+const edges = ["migrations", "api", "server", "Settings", "Engine", "main"]
 
 const [values = [], ...above] = floors
 const order = [...values, ...shared, ...above.flat(), ...edges]

@@ -1,0 +1,101 @@
+/**
+ * What the server runs on, by its settings: the embedded database or Postgres, locks of this process or in Redis. Without
+ * Redis this process must be the only one on its database, and is held to that.
+ *
+ * @since 0.1.0
+ */
+import type { SqlClient } from "@effect/sql/SqlClient"
+import * as Context from "effect/Context"
+import * as Data from "effect/Data"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
+import * as Redacted from "effect/Redacted"
+import { join } from "node:path"
+import * as Embedded from "./Database/Embedded.ts"
+import * as Server from "./Database/Server.ts"
+import * as SoleProcess from "./Database/SoleProcess.ts"
+import * as LockService from "./LockService.ts"
+import * as RedisLocks from "./LockService/Redis.ts"
+import * as migrations from "./migrations.ts"
+import * as Redis from "./Redis.ts"
+import type { Settings } from "./Settings.ts"
+
+/**
+ * There are no locks to be had at REDIS_URL.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class RedisUnreachable extends Data.TaggedError("RedisUnreachable")<{
+  /** Without user and password. */
+  readonly address: string
+  readonly error: Redis.RedisError
+}> {
+  override get message() {
+    const advice =
+      this.error.code === "VERSION"
+        ? "is older than 6.2: update it"
+        : this.error.code === "NOAUTH" || this.error.code === "WRONGPASS" || this.error.code === "NOPERM"
+          ? "refuses the user or the password: correct REDIS_URL, as redis://user:password@host:6379"
+          : this.error.reason === "refused"
+            ? `refuses to work (${this.error.code ?? "unknown"})`
+            : "does not answer: start it, or correct the host and port in REDIS_URL"
+    return `The Redis server ${this.address} ${advice}.`
+  }
+}
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export interface Engine {
+  /** Whose clock counts: that of all who share the database, or the process's where there is one process. */
+  readonly clock: "process" | "database"
+  readonly context: Context.Context<SqlClient | LockService.LockService>
+  /** Fails when another process may have taken this one's place; never succeeds. */
+  readonly lost: Effect.Effect<never, SoleProcess.SoleProcessLost>
+}
+
+const embedded = (settings: Settings) =>
+  Layer.provideMerge(migrations.layer, Embedded.layer({ directory: join(settings.dataDirectory, "database") }))
+
+const server = (url: Redacted.Redacted) =>
+  Layer.merge(
+    // a step over a large table takes its time
+    Layer.provide(migrations.layer, Server.layer({ url, poolSize: 1, patience: "10 minutes" })),
+    Server.layer({ url })
+  )
+
+const redisLocks = (url: Redacted.Redacted) => {
+  const { host } = new URL(Redacted.value(url))
+  return Layer.provide(RedisLocks.layer(), Redis.layer({ url })).pipe(
+    Layer.mapError((error) => new RedisUnreachable({ address: host, error }))
+  )
+}
+
+/**
+ * Makes the engine, with the database's tables as this version wants them, for as long as the scope lives.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const make = Effect.fnUntraced(function* (settings: Settings) {
+  const { databaseUrl, redisUrl } = settings
+  // the embedded database sees to it by itself, with a lock on its directory
+  const sole =
+    Option.isSome(databaseUrl) && Option.isNone(redisUrl)
+      ? yield* SoleProcess.acquire({ url: databaseUrl.value })
+      : { lost: Effect.never }
+  const database = yield* Option.isSome(databaseUrl)
+    ? Layer.build(server(databaseUrl.value))
+    : Layer.build(embedded(settings))
+  const locks = yield* Option.isSome(redisUrl)
+    ? Layer.build(redisLocks(redisUrl.value))
+    : Layer.build(LockService.layerMemory)
+  return {
+    clock: Option.isSome(databaseUrl) ? "database" : "process",
+    context: Context.merge(database, locks),
+    lost: sole.lost
+  } satisfies Engine
+})
