@@ -15,6 +15,7 @@ import { createHash } from "node:crypto"
 import { Cipher } from "./Cipher.ts"
 import { CredentialId, Extra, ProviderId, SecretText, UserId } from "./Credential.ts"
 import type { StoreUnavailable } from "./CredentialsError.ts"
+import * as Rewrapping from "./Rewrapping.ts"
 
 /**
  * A login under way.
@@ -66,6 +67,8 @@ export class AuthorizationStore extends Context.Tag("effect-credentials/Authoriz
     readonly removeUser: (userId: UserId) => Effect.Effect<void, StoreUnavailable>
     /** Drops what has expired. */
     readonly prune: Effect.Effect<void, StoreUnavailable>
+    /** Brings the logins under way under the first key of the ring. */
+    readonly rewrapping: Rewrapping.Rewrapping<StoreUnavailable>
   }
 >() {}
 
@@ -101,6 +104,7 @@ export interface Driver {
   ) => Effect.Effect<Option.Option<AuthorizationRow>, StoreUnavailable>
   readonly removeUser: (userId: string) => Effect.Effect<void, StoreUnavailable>
   readonly prune: (before: Date) => Effect.Effect<void, StoreUnavailable>
+  readonly sealed: Rewrapping.SealedRows<AuthorizationRow, StoreUnavailable>
 }
 
 const Contents = Schema.parseJson(Authorization)
@@ -150,7 +154,8 @@ export const make = Effect.fnUntraced(function* (
     find: (state) => openFound(driver.find(hash(state))),
     take: (state, by) => openFound(driver.take(hash(state), by.userId ?? null, by.provider ?? null)),
     removeUser: driver.removeUser,
-    prune: Effect.flatMap(DateTime.now, (now) => driver.prune(DateTime.toDateUtc(now)))
+    prune: Effect.flatMap(DateTime.now, (now) => driver.prune(DateTime.toDateUtc(now))),
+    rewrapping: Rewrapping.make(cipher, { name: "authorizations", rows: driver.sealed, subject })
   })
 })
 
@@ -161,7 +166,13 @@ export const make = Effect.fnUntraced(function* (
 export const layer = <E, R>(driver: Effect.Effect<Driver, E, R>): Layer.Layer<AuthorizationStore, E, R | Cipher> =>
   Layer.effect(AuthorizationStore, Effect.flatMap(driver, make))
 
-const makeMemory: Effect.Effect<Driver> = Effect.sync(() => {
+/**
+ * A driver over a map.
+ *
+ * @since 0.1.0
+ * @category drivers
+ */
+export const makeMemory: Effect.Effect<Driver> = Effect.sync(() => {
   const rows = new Map<string, AuthorizationRow>()
   return {
     put: (row) => Effect.sync(() => void rows.set(row.stateHash, row)),
@@ -186,7 +197,13 @@ const makeMemory: Effect.Effect<Driver> = Effect.sync(() => {
     prune: (before) =>
       Effect.sync(() => {
         for (const row of rows.values()) if (row.expiresAt <= before) rows.delete(row.stateHash)
-      })
+      }),
+    sealed: Rewrapping.inMemory({
+      all: () => [...rows.values()],
+      get: (row) => rows.get(row.stateHash),
+      id: (row) => [row.stateHash],
+      put: (row) => rows.set(row.stateHash, row)
+    })
   }
 })
 

@@ -5,6 +5,7 @@
  *
  * @since 0.1.0
  */
+import * as Arr from "effect/Array"
 import * as Context from "effect/Context"
 import * as Data from "effect/Data"
 import * as Effect from "effect/Effect"
@@ -57,7 +58,7 @@ export class Cipher extends Context.Tag("effect-credentials/Cipher")<
     /** Wraps the data key anew under the first key of the ring; the contents are not touched. */
     readonly rewrap: (sealed: Sealed, subject: Subject) => Effect.Effect<Sealed, DoesNotOpen>
     /** The ids of the ring, the sealing one first. */
-    readonly keyIds: ReadonlyArray<string>
+    readonly keyIds: Arr.NonEmptyReadonlyArray<string>
   }
 >() {}
 
@@ -123,7 +124,7 @@ export const make = (keys: readonly [Key, ...ReadonlyArray<Key>]): Cipher["Type"
     })
 
   return Cipher.of({
-    keyIds: keys.map((key) => key.id),
+    keyIds: Arr.map(keys, (key) => key.id),
     seal: (plain, subject) =>
       Effect.sync(() => {
         const associated = associatedData(subject)

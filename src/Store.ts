@@ -27,7 +27,15 @@ import type {
 } from "./Credential.ts"
 import { isOAuth2, toMetadata } from "./Credential.ts"
 import { CredentialNotFound, type StoreUnavailable, Undecryptable } from "./CredentialsError.ts"
-import { type AttemptRow, type Conflict, type CredentialRow, type Driver, RowChange } from "./Store/Driver.ts"
+import {
+  type AttemptRow,
+  type Conflict,
+  type CredentialRow,
+  type Driver,
+  RowChange,
+  type SettingRow
+} from "./Store/Driver.ts"
+import * as Rewrapping from "./Rewrapping.ts"
 import * as Memory from "./Store/Memory.ts"
 import * as SealedRow from "./Store/SealedRow.ts"
 import { lentTo, SystemCredentials } from "./SystemCredentials.ts"
@@ -199,6 +207,8 @@ export class Store extends Context.Tag("effect-credentials/Store")<
     readonly now: Effect.Effect<DateTime.Utc, StoreUnavailable>
     /** The ids of the keys that stored rows are sealed with. */
     readonly keyIds: Effect.Effect<ReadonlyArray<string>, StoreUnavailable>
+    /** Brings what is stored under the first key of the ring; generations, times and everything else stay. */
+    readonly rewrapping: ReadonlyArray<Rewrapping.Rewrapping<StoreUnavailable>>
     /** Answers when the engine does. */
     readonly ping: Effect.Effect<void, StoreUnavailable>
   }
@@ -255,9 +265,11 @@ export const make = Effect.fnUntraced(function* (
   const missing = (yield* driver.keyIds).filter((keyId) => !cipher.keyIds.includes(keyId))
   if (missing.length > 0) return yield* new KeyRingMismatch({ keyIds: missing })
 
-  const fingerprintKey = yield* cipher.seal(randomBytes(32), ["fingerprint-key"]).pipe(
-    Effect.flatMap((fresh) => driver.setting("fingerprint-key", fresh)),
-    Effect.flatMap((stored) => cipher.open(stored, ["fingerprint-key"])),
+  const settingSubject = ({ name }: Pick<SettingRow, "name">) => [name]
+  const name = "fingerprint-key"
+  const fingerprintKey = yield* cipher.seal(randomBytes(32), settingSubject({ name })).pipe(
+    Effect.flatMap(({ bytes, keyId }) => driver.setting({ name, keyId, sealed: bytes })),
+    Effect.flatMap((row) => cipher.open({ keyId: row.keyId, bytes: row.sealed }, settingSubject(row))),
     Effect.catchTag("DoesNotOpen", ({ keyId }) => new KeyRingMismatch({ keyIds: [keyId] }))
   )
 
@@ -441,6 +453,23 @@ export const make = Effect.fnUntraced(function* (
     commit: (changes) => Effect.flatMap(Effect.forEach(changes, toRowChange), driver.commit),
     now: Effect.map(driver.now, DateTime.unsafeMake),
     keyIds: driver.keyIds,
+    rewrapping: [
+      Rewrapping.make(cipher, {
+        name: "settings",
+        rows: driver.sealed.settings,
+        subject: settingSubject
+      }),
+      Rewrapping.make(cipher, {
+        name: "credentials",
+        rows: driver.sealed.credentials,
+        subject: SealedRow.credentialSubject
+      }),
+      Rewrapping.make(cipher, {
+        name: "revocations",
+        rows: driver.sealed.revocations,
+        subject: SealedRow.revocationSubject
+      })
+    ],
     ping: driver.ping
   })
 })

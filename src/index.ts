@@ -16,6 +16,7 @@ export * as Replacement from "./Replacement.ts"
 
 // ── 1  ports: what an engine provides, each with a memory layer
 export * as Cipher from "./Cipher.ts"
+export * as Rewrapping from "./Rewrapping.ts"
 export * as SystemCredentials from "./SystemCredentials.ts"
 export * as Store from "./Store.ts"
 export * as AuthorizationStore from "./AuthorizationStore.ts"
@@ -44,4 +45,5 @@ export * as CredentialsManager from "./CredentialsManager.ts"
 export * as Login from "./Login.ts"
 export * as OAuthFlow from "./OAuthFlow.ts"
 export * as Sweeper from "./Sweeper.ts"
+export * as KeyRotation from "./KeyRotation.ts"
 export * as Service from "./Service.ts"

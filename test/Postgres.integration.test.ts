@@ -9,6 +9,7 @@ import * as Store from "../src/Store/Sql.ts"
 import * as ApiKeysContract from "./contract/ApiKeys.ts"
 import * as AuditLogContract from "./contract/AuditLog.ts"
 import * as AuthorizationStoreContract from "./contract/AuthorizationStore.ts"
+import * as KeyRotationContract from "./contract/KeyRotation.ts"
 import * as LeaseStoreContract from "./contract/LeaseStore.ts"
 import * as StoreContract from "./contract/Store.ts"
 import * as Postgres from "./servers/Postgres.ts"
@@ -31,3 +32,5 @@ ApiKeysContract.suite(
 )
 
 AuditLogContract.suite("Postgres", Layer.provide(AuditLog.layer, Postgres.layer))
+
+KeyRotationContract.suite("Postgres", Postgres.layer, KeyRotationContract.sql({ clock: "database" }))

@@ -24,6 +24,7 @@ import { Undecryptable } from "../src/CredentialsError.ts"
 import * as LockService from "../src/LockService.ts"
 import { OAuthFlow } from "../src/OAuthFlow.ts"
 import { Provider } from "../src/Provider.ts"
+import * as Rewrapping from "../src/Rewrapping.ts"
 import * as Service from "../src/Service.ts"
 import * as Store from "../src/Store.ts"
 import * as Memory from "../src/Store/Memory.ts"
@@ -541,7 +542,13 @@ it.scoped(
         prune: (before) =>
           Effect.sync(() => {
             for (const row of rows.values()) if (row.expiresAt <= before) rows.delete(row.stateHash)
-          })
+          }),
+        sealed: Rewrapping.inMemory({
+          all: () => [...rows.values()],
+          get: ({ stateHash }) => rows.get(stateHash),
+          id: ({ stateHash }) => [stateHash],
+          put: (row) => rows.set(row.stateHash, row)
+        })
       }
       const provider = yield* ScriptedProvider.make()
       const authorizations = yield* AuthorizationStore.make(driver).pipe(Effect.provide(Cipher.layerMemory))

@@ -12,6 +12,7 @@ import * as AuthorizationStore from "../AuthorizationStore.ts"
 import type { Cipher } from "../Cipher.ts"
 import * as Statement from "../Database/Statement.ts"
 import * as Table from "../Database/Table.ts"
+import * as Rewrapping from "../Rewrapping/Sql.ts"
 
 const authorizations = Table.make<AuthorizationRow>({
   stateHash: "state_hash",
@@ -62,7 +63,8 @@ export const make: Effect.Effect<Driver, never, SqlClient.SqlClient> = Effect.ma
         )
       ),
     removeUser: (userId) => Statement.write(Effect.asVoid(sql`delete from authorizations where user_id = ${userId}`)),
-    prune: (before) => Statement.write(Effect.asVoid(sql`delete from authorizations where expires_at <= ${before}`))
+    prune: (before) => Statement.write(Effect.asVoid(sql`delete from authorizations where expires_at <= ${before}`)),
+    sealed: Rewrapping.make(sql, { name: "authorizations", table: authorizations, id: ["stateHash"] })
   }
 })
 

@@ -13,6 +13,7 @@ export interface Table<Row> {
   readonly selection: string
   /** The columns for an `insert` or `update`; fields that the table does not have are left out. */
   readonly encode: (row: Partial<Row>) => Record<string, unknown>
+  readonly column: (field: keyof Row & string) => string
 }
 
 /**
@@ -27,6 +28,7 @@ export const make = <Row>(columns: { readonly [Field in keyof Row & string]: str
       const encoded: Record<string, unknown> = {}
       for (const field of fields) if (row[field] !== undefined) encoded[columns[field]] = row[field]
       return encoded
-    }
+    },
+    column: (field) => columns[field]
   }
 }

@@ -7,8 +7,8 @@
 import * as Data from "effect/Data"
 import type * as Effect from "effect/Effect"
 import type * as Option from "effect/Option"
-import type { Sealed } from "../Cipher.ts"
 import type { StoreUnavailable } from "../CredentialsError.ts"
+import type { SealedRows } from "../Rewrapping.ts"
 
 /**
  * A condition of a change did not hold; nothing was changed.
@@ -95,6 +95,18 @@ export interface RevocationRow {
 }
 
 /**
+ * What the store keeps for itself, by name.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface SettingRow {
+  readonly name: string
+  readonly keyId: string
+  readonly sealed: Uint8Array
+}
+
+/**
  * `Change` as a driver applies it.
  *
  * @since 0.1.0
@@ -143,10 +155,15 @@ export interface Driver {
   readonly isOpen: (attemptId: string) => Effect.Effect<boolean, StoreUnavailable>
   /** Due at or before `by`, ordered by `dueAt`. */
   readonly revocations: (by: Date, limit: number) => Effect.Effect<ReadonlyArray<RevocationRow>, StoreUnavailable>
-  /** The stored value of a setting: `value` if there was none yet. */
-  readonly setting: (name: string, value: Sealed) => Effect.Effect<Sealed, StoreUnavailable>
+  /** The stored setting of that name: this one, if there was none yet. */
+  readonly setting: (row: SettingRow) => Effect.Effect<SettingRow, StoreUnavailable>
   readonly commit: (changes: ReadonlyArray<RowChange>) => Effect.Effect<void, Conflict | StoreUnavailable>
   readonly now: Effect.Effect<Date, StoreUnavailable>
   readonly keyIds: Effect.Effect<ReadonlyArray<string>, StoreUnavailable>
+  readonly sealed: {
+    readonly credentials: SealedRows<CredentialRow, StoreUnavailable>
+    readonly revocations: SealedRows<RevocationRow, StoreUnavailable>
+    readonly settings: SealedRows<SettingRow, StoreUnavailable>
+  }
   readonly ping: Effect.Effect<void, StoreUnavailable>
 }

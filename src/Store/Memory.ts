@@ -6,8 +6,8 @@
 import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
-import type { Sealed } from "../Cipher.ts"
-import type { AttemptRow, CredentialRow, Driver, RevocationRow, RowChange } from "./Driver.ts"
+import * as Rewrapping from "../Rewrapping.ts"
+import type { AttemptRow, CredentialRow, Driver, RevocationRow, RowChange, SettingRow } from "./Driver.ts"
 import { Conflict } from "./Driver.ts"
 
 const after = (row: CredentialRow, cursor: { readonly createdAt: Date; readonly id: string }) =>
@@ -28,7 +28,7 @@ export const make: Effect.Effect<Driver> = Effect.sync(() => {
   /** The open ones: nothing asks for the others. */
   const attempts = new Map<string, AttemptRow>()
   const revocations = new Map<string, RevocationRow>()
-  const settings = new Map<string, Sealed>()
+  const settings = new Map<string, SettingRow>()
   const forgotten = new Map<string, Date>()
 
   const rowsOf = (userId: string) => [...(users.get(userId)?.values() ?? [])]
@@ -155,10 +155,10 @@ export const make: Effect.Effect<Driver> = Effect.sync(() => {
           .sort((one, other) => one.dueAt.getTime() - other.dueAt.getTime())
           .slice(0, limit)
       ),
-    setting: (name, value) =>
+    setting: (row) =>
       Effect.sync(() => {
-        const stored = settings.get(name) ?? value
-        settings.set(name, stored)
+        const stored = settings.get(row.name) ?? row
+        settings.set(row.name, stored)
         return stored
       }),
     commit: (changes) =>
@@ -178,6 +178,26 @@ export const make: Effect.Effect<Driver> = Effect.sync(() => {
           .concat([...settings.values()].map((sealed) => sealed.keyId))
       )
     ]),
+    sealed: {
+      credentials: Rewrapping.inMemory({
+        all: () => [...users.values()].flatMap((rows) => [...rows.values()]),
+        get: (row) => users.get(row.userId)?.get(row.id),
+        id: (row) => [row.userId, row.id],
+        put: (row) => putRow(row.userId, row.id, row)
+      }),
+      revocations: Rewrapping.inMemory({
+        all: () => [...revocations.values()],
+        get: (row) => revocations.get(row.id),
+        id: (row) => [row.id],
+        put: (row) => revocations.set(row.id, row)
+      }),
+      settings: Rewrapping.inMemory({
+        all: () => [...settings.values()],
+        get: (row) => settings.get(row.name),
+        id: (row) => [row.name],
+        put: (row) => settings.set(row.name, row)
+      })
+    },
     ping: Effect.void
   }
 })

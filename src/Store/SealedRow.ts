@@ -19,16 +19,21 @@ const Contents = Schema.parseJson(Schema.Struct({ variant: Variant, extra: Extra
 const encodeContents = Schema.encodeSync(Contents)
 const decodeContents = Schema.decodeUnknown(Contents)
 
-const credentialSubject = (row: Pick<CredentialRow, "userId" | "id" | "provider" | "type" | "generation">): Subject => [
-  "credential",
-  row.userId,
-  row.id,
-  row.provider,
-  row.type,
-  row.generation
-]
+/**
+ * What is authenticated with the bytes of a credential's row.
+ *
+ * @since 0.1.0
+ */
+export const credentialSubject = (
+  row: Pick<CredentialRow, "userId" | "id" | "provider" | "type" | "generation">
+): Subject => ["credential", row.userId, row.id, row.provider, row.type, row.generation]
 
-const revocationSubject = (row: Pick<RevocationRow, "id" | "userId" | "credentialId" | "provider">): Subject => [
+/**
+ * What is authenticated with the bytes of a revocation's row.
+ *
+ * @since 0.1.0
+ */
+export const revocationSubject = (row: Pick<RevocationRow, "id" | "userId" | "credentialId" | "provider">): Subject => [
   "revocation",
   row.id,
   row.userId,

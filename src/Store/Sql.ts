@@ -11,11 +11,12 @@ import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import type * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
-import type { Cipher, Sealed } from "../Cipher.ts"
+import type { Cipher } from "../Cipher.ts"
 import type { StoreUnavailable } from "../CredentialsError.ts"
 import * as Statement from "../Database/Statement.ts"
+import * as Rewrapping from "../Rewrapping/Sql.ts"
 import * as Store from "../Store.ts"
-import type { AttemptRow, CredentialRow, Driver, RevocationRow, RowChange } from "./Driver.ts"
+import type { AttemptRow, CredentialRow, Driver, RevocationRow, RowChange, SettingRow } from "./Driver.ts"
 import { Conflict } from "./Driver.ts"
 import { guardedBy, hashOf, inLockOrder, type Locked, lockedBy, tableOrder } from "./LockOrder.ts"
 import { attempts, credentials, renewals, revocations, settings } from "./Tables.ts"
@@ -268,14 +269,14 @@ export const make = Effect.fnUntraced(function* (
         sql<RevocationRow>`
           select ${revocationColumns} from revocations where due_at <= ${by} order by due_at, id limit ${limit}`
       ),
-    setting: (name, value) =>
+    setting: (row) =>
       Statement.write(
         Effect.map(
           // the update changes nothing: it makes the statement answer what is stored, whoever stored it
-          sql<Sealed>`
-            insert into settings ${sql.insert({ name, ...settings.encode(value) })}
+          sql<SettingRow>`
+            insert into settings ${sql.insert(settings.encode(row))}
             on conflict (name) do update set name = excluded.name returning ${settingColumns}`,
-          ([stored]) => stored ?? value
+          ([stored]) => stored ?? row
         )
       ),
     commit: (changes) => Statement.write(Effect.suspend(() => transaction(changes))),
@@ -303,6 +304,11 @@ export const make = Effect.fnUntraced(function* (
         (rows) => rows.map((row) => row.keyId)
       )
     ),
+    sealed: {
+      credentials: Rewrapping.make(sql, { name: "credentials", table: credentials, id: ["userId", "id"] }),
+      revocations: Rewrapping.make(sql, { name: "revocations", table: revocations, id: ["id"] }),
+      settings: Rewrapping.make(sql, { name: "settings", table: settings, id: ["name"] })
+    },
     ping: Statement.read(Effect.asVoid(sql`select 1`))
   }
 })

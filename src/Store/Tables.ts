@@ -3,9 +3,8 @@
  *
  * @since 0.1.0
  */
-import type { Sealed } from "../Cipher.ts"
 import * as Table from "../Database/Table.ts"
-import type { AttemptRow, CredentialRow, RenewalRow, RevocationRow } from "./Driver.ts"
+import type { AttemptRow, CredentialRow, RenewalRow, RevocationRow, SettingRow } from "./Driver.ts"
 
 const renewal = {
   reauthReason: "reauth_reason",
@@ -75,4 +74,4 @@ export const revocations = Table.make<RevocationRow>({
 /**
  * @since 0.1.0
  */
-export const settings = Table.make<Sealed>({ keyId: "key_id", bytes: "sealed" })
+export const settings = Table.make<SettingRow>({ name: "name", keyId: "key_id", sealed: "sealed" })

@@ -976,8 +976,8 @@ export const suite = <E>(name: string, driver: Layer.Layer<StoreDriver, E>) => {
         const driver = yield* StoreDriver
         const setting = `setting ${randomUUID()}`
         const values = yield* Effect.forEach(
-          Array.from({ length: 16 }, () => ({ keyId: "contract", bytes: randomBytes(8) })),
-          (value) => Effect.map(driver.setting(setting, value), ({ bytes }) => Buffer.from(bytes).toString("hex")),
+          Array.from({ length: 16 }, () => ({ name: setting, keyId: "contract", sealed: randomBytes(8) })),
+          (row) => Effect.map(driver.setting(row), ({ sealed }) => Buffer.from(sealed).toString("hex")),
           { concurrency: "unbounded" }
         )
         assert.strictEqual(new Set(values).size, 1)
