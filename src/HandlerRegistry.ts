@@ -53,6 +53,10 @@ export const variablesOf = (extra: Extra): Readonly<Record<string, string>> =>
     onSome: ({ variables }) => variables
   })
 
+/** The redirect URI that a credential was logged in with, kept for providers that want it again. */
+const redirectUriOf = (extra: Extra): string | undefined =>
+  typeof extra["redirectUri"] === "string" ? extra["redirectUri"] : undefined
+
 /**
  * Handlers for the catalogue's providers and for MCP logins. `clients` says which client this service is at a provider.
  *
@@ -74,14 +78,25 @@ export const layer = (options: {
           () => new MissingConfig({ provider: provider.id, variables: requiredVariables(provider) })
         )
 
-      const forLogin: HandlerRegistry["Type"]["forLogin"] = Effect.fnUntraced(function* (id, variables) {
+      /** A provider whose URLs these variables fill, and this service's client there. */
+      const configured = Effect.fnUntraced(function* (id: ProviderId, variables: Readonly<Record<string, string>>) {
         const template = yield* catalogue.get(id)
         const provider = yield* Effect.mapError(
           resolve(template, variables),
           ({ expected, variable }) => new InvalidRequest({ issues: [{ field: `variables.${variable}`, expected }] })
         )
-        return OAuth2.make(outbound, provider, yield* clientOf(provider))
+        return { provider, client: yield* clientOf(provider) }
       })
+
+      const known = (credential: OAuth2Credential) => {
+        const extra = Redacted.value(credential.extra)
+        return configured(credential.provider, variablesOf(extra)).pipe(
+          Effect.map(({ client, provider }) => OAuth2.make(outbound, provider, client, redirectUriOf(extra))),
+          Effect.catchTag("InvalidRequest", () =>
+            Effect.fail(new MissingTokenUrl({ credentialId: credential.id, provider: credential.provider }))
+          )
+        )
+      }
 
       const ofMcp = (credential: OAuth2Credential) =>
         Option.match(Mcp.rebuild(Redacted.value(credential.extra)), {
@@ -91,15 +106,9 @@ export const layer = (options: {
         })
 
       return HandlerRegistry.of({
-        forLogin,
-        of: (credential) =>
-          credential.provider === Mcp.providerId
-            ? ofMcp(credential)
-            : Effect.catchTag(
-                forLogin(credential.provider, variablesOf(Redacted.value(credential.extra))),
-                "InvalidRequest",
-                () => Effect.fail(new MissingTokenUrl({ credentialId: credential.id, provider: credential.provider }))
-              ),
+        forLogin: (id, variables) =>
+          Effect.map(configured(id, variables), ({ client, provider }) => OAuth2.make(outbound, provider, client)),
+        of: (credential) => (credential.provider === Mcp.providerId ? ofMcp(credential) : known(credential)),
         isConfigured: (provider) => Option.isSome(options.clients(provider))
       })
     })

@@ -223,6 +223,8 @@ export const layer: Layer.Layer<Login, never, Store | HandlerRegistry | LockServ
         const variant = toVariant(tokens, { scopes: pending.scopes }, sentAt)
         const kept = {
           ...extra,
+          ...Redacted.value(tokens.kept),
+          ...(handler.provider.refreshWithRedirectUri && { redirectUri: pending.redirectUri }),
           ...Option.match(tokens.subject, { onNone: () => ({}), onSome: (subject) => ({ subject }) })
         }
         const { credentialId } = pending

@@ -15,7 +15,7 @@ const withDefault = <A, I>(schema: Schema.Schema<A, I>, value: NoInfer<A>) =>
   Schema.optionalWith(schema, { exact: true, default: () => value })
 
 const Endpoint = Schema.String.pipe(
-  Schema.filter((text) => URL.canParse(text.replaceAll(/\{[a-z0-9_]+\}/gi, "x")) && /^https?:\/\//.test(text), {
+  Schema.filter((text) => URL.canParse(text.replaceAll(/\{[a-z0-9_]+\}/gi, "name")) && /^https?:\/\//.test(text), {
     message: () => "an absolute http(s) URL, such as https://example.com/oauth/token"
   })
 )
@@ -26,14 +26,48 @@ const Seconds = Schema.Number.pipe(
 
 const Params = Schema.Record({ key: Schema.String, value: Schema.String })
 
+const Day = Schema.String.pipe(
+  Schema.filter((text) => /^\d{4}-\d{2}-\d{2}$/.test(text) && !Number.isNaN(Date.parse(text)), {
+    message: () => "a day, such as 2026-01-31"
+  })
+)
+
 /**
- * How the client authenticates at the token endpoint (RFC 6749 2.3, OpenID Connect Core 9).
+ * How the client authenticates at the token endpoint (RFC 6749 2.3, OpenID Connect Core 9). With `secret_as_user` the
+ * secret is the user name of an HTTP Basic header that has no password.
  *
  * @since 0.1.0
  * @category models
  */
-export const ClientAuth = Schema.Literal("client_secret_basic", "client_secret_post", "private_key_jwt", "none")
+export const ClientAuth = Schema.Literal(
+  "client_secret_basic",
+  "client_secret_post",
+  "private_key_jwt",
+  "secret_as_user",
+  "none"
+)
 export type ClientAuth = typeof ClientAuth.Type
+
+/**
+ * How a token is revoked where that is not RFC 7009. In the values of `params` and `headers`, `{client_id}` and
+ * `{client_secret}` are the client's.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export const Revocation = Schema.Struct({
+  method: withDefault(Schema.Literal("POST", "DELETE"), "POST"),
+  format: withDefault(Schema.Literal("form", "json"), "form"),
+  /** Who asks: the client in its usual way, the client by HTTP Basic, the token itself (RFC 6750), or nobody. */
+  auth: withDefault(Schema.Literal("client", "basic", "bearer", "none"), "client"),
+  /** The one kind of token that is taken. */
+  takes: optional(Schema.Literal("access_token", "refresh_token")),
+  /** The name of the field that holds the token; with `auth: "bearer"` there is none. */
+  tokenField: withDefault(Schema.String, "token"),
+  params: withDefault(Params, {}),
+  headers: withDefault(Params, {})
+}).annotations({ parseOptions: { onExcessProperty: "error" } })
+export type Revocation = typeof Revocation.Type
 
 /**
  * A provider definition, as it stands in `PROVIDERS_FILE` and in the built-in catalogue.
@@ -48,17 +82,22 @@ export const Provider = Schema.Struct({
   tokenUrl: Endpoint,
   /** Where refresh tokens are spent, when that is not the token endpoint. */
   refreshUrl: optional(Endpoint),
-  /** RFC 7009. */
+  /** RFC 7009, unless `revocation` says otherwise; `{client_id}` in it is the client's. */
   revocationUrl: optional(Endpoint),
+  revocation: optional(Revocation),
   /** RFC 8414; checked against `iss` of an authorization response (RFC 9207). */
   issuer: optional(Schema.String),
   clientAuth: withDefault(ClientAuth, "client_secret_basic"),
   /** RFC 7636, always S256; `unsupported` alone leaves it out. */
   pkce: withDefault(Schema.Literal("required", "supported", "unsupported"), "supported"),
   scopeSeparator: withDefault(Schema.String, " "),
+  /** The parameter of the link that holds the scopes. */
+  scopeParam: withDefault(Schema.String, "scope"),
   defaultScopes: withDefault(Schema.Array(Schema.String), []),
   authorizationParams: withDefault(Params, {}),
   tokenParams: withDefault(Params, {}),
+  /** More headers of every token and revocation request. */
+  requestHeaders: withDefault(Params, {}),
   /** A refresh spends the refresh token and brings the next one. */
   rotatesRefreshToken: withDefault(Schema.Boolean, true),
   /** A refresh ends the access token it replaces, so a renewal must wait for those who use it. */
@@ -74,13 +113,22 @@ export const Provider = Schema.Struct({
   /** How long an access token lives, where the answer does not say. */
   expiresInSeconds: optional(Seconds),
   tokenRequestFormat: withDefault(Schema.Literal("form", "json"), "form"),
+  /** A refresh repeats the redirect URI of the login. */
+  refreshWithRedirectUri: withDefault(Schema.Boolean, false),
+  /** The object in a token answer that holds the tokens where the answer itself does not; names joined by dots. */
+  tokenPath: optional(Schema.String),
+  /** Fields of a login's token answer that the credential keeps in its metadata, such as the host of the API. */
+  keptFields: withDefault(Schema.Array(Schema.String), []),
   /** Error codes of this provider that mean `invalid_grant`. */
   invalidGrantAliases: withDefault(Schema.Array(Schema.String), []),
   /** It answers `invalid_grant` in passing: one confirmation before the user is asked to log in again. */
   invalidGrantMayPass: withDefault(Schema.Boolean, false),
   /** Hosts that a URL with variables may have; needed where a variable is more than one label of the host. */
   allowedHosts: optional(Schema.Array(Schema.String)),
-  docs: optional(Schema.String)
+  /** Where the provider documents these facts. */
+  docs: optional(Schema.String),
+  /** The day on which they were last compared with `docs`. */
+  checkedAt: optional(Day)
 }).annotations({ identifier: "Provider", parseOptions: { onExcessProperty: "error" } })
 export type Provider = typeof Provider.Type
 
@@ -128,7 +176,11 @@ const label = /^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$/i
 const pathSegment = /^(?!\.{1,2}$)[a-z0-9._~-]{1,128}$/i
 const hostName = /^[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?$/i
 
-const placeholders = (template: string) => [...template.matchAll(/\{([a-z0-9_]+)\}/gi)].map((match) => match[1] ?? "")
+/** The one placeholder that is not the user's to fill. */
+const clientId = "client_id"
+
+const placeholders = (template: string) =>
+  [...template.matchAll(/\{([a-z0-9_]+)\}/gi)].map((match) => match[1] ?? "").filter((name) => name !== clientId)
 
 const endpoints = ["authorizationUrl", "tokenUrl", "refreshUrl", "revocationUrl", "issuer"] as const
 
@@ -193,6 +245,22 @@ export const resolve = (
   }
   return Either.right({ ...provider, ...filled })
 }
+
+/**
+ * The provider as this client sees it: its id stands where a URL has `{client_id}`.
+ *
+ * @since 0.1.0
+ * @category templates
+ */
+export const forClient = (provider: Provider, id: string): Provider => ({
+  ...provider,
+  ...Object.fromEntries(
+    endpoints.flatMap((field) => {
+      const url = provider[field]
+      return url === undefined ? [] : [[field, url.replaceAll(`{${clientId}}`, encodeURIComponent(id))]]
+    })
+  )
+})
 
 /**
  * When a spent refresh token may still be presented again, counted from its spending.

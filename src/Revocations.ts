@@ -87,8 +87,10 @@ export const layer: Layer.Layer<Revocations, never, Store | HandlerRegistry | Au
 
     const tokensOf = ({ variant }: OAuth2Credential, handler: Handler) => {
       const access = { token: variant.accessToken, hint: "access_token" as const }
-      if (variant.refreshToken === undefined) return [access]
+      const { takes } = handler.provider.revocation ?? {}
+      if (variant.refreshToken === undefined || takes === "access_token") return [access]
       const refresh = { token: variant.refreshToken, hint: "refresh_token" as const }
+      if (takes === "refresh_token") return [refresh]
       return handler.provider.revocationScope === "token" ? [refresh, access] : [refresh]
     }
 

@@ -23,6 +23,8 @@ export interface TokenSet {
   readonly scopes: Option.Option<ReadonlyArray<string>>
   /** Who logged in: the `sub` of an ID token. */
   readonly subject: Option.Option<string>
+  /** What a login's credential keeps of the answer. */
+  readonly kept: Redacted.Redacted<Readonly<Record<string, unknown>>>
 }
 
 const later = (at: DateTime.Utc, seconds: number) => DateTime.addDuration(at, Duration.seconds(seconds))

@@ -29,13 +29,17 @@ describe("a definition", () => {
         clientAuth: "client_secret_basic",
         pkce: "supported",
         scopeSeparator: " ",
+        scopeParam: "scope",
         defaultScopes: [],
         authorizationParams: {},
         tokenParams: {},
+        requestHeaders: {},
         rotatesRefreshToken: true,
         refreshInvalidatesAccessToken: true,
         revocationScope: "grant",
         tokenRequestFormat: "form",
+        refreshWithRedirectUri: false,
+        keptFields: [],
         invalidGrantAliases: [],
         invalidGrantMayPass: false
       }
@@ -76,6 +80,10 @@ describe("a definition", () => {
       { revocationScope: "all" },
       { tokenParams: { a: 1 } },
       { defaultScopes: "repo" },
+      { checkedAt: "yesterday" },
+      { checkedAt: "2026-13-01" },
+      { revocation: { method: "GET" } },
+      { revocation: { tokenfield: "token" } },
       { id: "" }
     ]) {
       assert.isTrue(Either.isLeft(decode({ ...minimal, ...wrong })), JSON.stringify(wrong))
@@ -167,6 +175,16 @@ describe("URL variables", () => {
     "[::1]",
     "a\0"
   ]
+
+  it("are not the client's id, which is filled in where a URL has {client_id}", () => {
+    const provider = define({ revocationUrl: "https://api.acme.example/apps/{client_id}/token" })
+    assert.deepStrictEqual(Provider.variables(provider), [])
+    assert.isTrue(Either.isLeft(resolved({ client_id: "other" }, provider)))
+    assert.strictEqual(
+      Provider.forClient(provider, "a/b c").revocationUrl,
+      "https://api.acme.example/apps/a%2Fb%20c/token"
+    )
+  })
 
   it("cannot leave the label of the host that they fill", () => {
     for (const shop of breakouts) assert.isTrue(Either.isLeft(resolved({ shop, tenant: "t" })), JSON.stringify(shop))
@@ -276,14 +294,12 @@ describe("the catalogue", () => {
   const withCatalogue = (providers: ReadonlyArray<Provider.Provider>) =>
     Effect.provide(ProviderCatalogue.ProviderCatalogue, ProviderCatalogue.layer(providers))
 
-  it.effect("has at least a dozen providers, ordered by id, each over https and with its documentation", () =>
+  it.effect("is ordered by id, each provider over https", () =>
     Effect.gen(function* () {
       const { all } = yield* withCatalogue([])
-      assert.isAtLeast(all.length, 12)
       const ids = all.map(({ id }) => id)
       assert.deepStrictEqual(ids, [...new Set(ids)].sort())
       for (const provider of all) {
-        assert.match(provider.docs ?? "", /^https:\/\//, provider.id)
         for (const url of [provider.authorizationUrl, provider.tokenUrl, provider.refreshUrl, provider.revocationUrl]) {
           if (url !== undefined) assert.match(url, /^https:\/\//, provider.id)
         }

@@ -57,6 +57,23 @@ describe("requests", () => {
     })
   )
 
+  it.effect("client_secret_basic: what a form leaves as it is, stays, for providers that do not decode", () =>
+    Effect.gen(function* () {
+      const by = { id: "3f2504e0-4f89_a.b", secret: Redacted.make("x-y_z.") }
+      const { headers } = yield* refresh({}, by)
+      const pair = Buffer.from(String(headers["authorization"]).slice("Basic ".length), "base64").toString()
+      assert.strictEqual(pair, "3f2504e0-4f89_a.b:x-y_z.")
+    })
+  )
+
+  it.effect("secret_as_user: the secret is the user of a Basic header without a password", () =>
+    Effect.gen(function* () {
+      const { fields, headers } = yield* refresh({ clientAuth: "secret_as_user" })
+      assert.strictEqual(headers["authorization"], `Basic ${Buffer.from("s3cr:t%+ü:").toString("base64")}`)
+      assert.deepStrictEqual(fields, { grant_type: "refresh_token", refresh_token: `${canary}-refresh` })
+    })
+  )
+
   it.effect("client_secret_post: the client is in the body alone", () =>
     Effect.gen(function* () {
       assert.deepStrictEqual(yield* refresh({ clientAuth: "client_secret_post" }), {
@@ -192,6 +209,73 @@ describe("requests", () => {
         assert.strictEqual(headers["authorization"], basic)
         assert.deepStrictEqual(fields, { token: `${canary}-token`, token_type_hint: hint })
       }
+    })
+  )
+
+  it.effect("a revocation beside the standard is sent as the provider's data describes it", () =>
+    Effect.gen(function* () {
+      const subject = { token: Redacted.make(`${canary}-token`), hint: "access_token" as const }
+      const revoke = (revocation: Readonly<Record<string, unknown>>) =>
+        TokenEndpoint.revocationRequest(define({ clientAuth: "client_secret_post", revocation }), client, subject)
+      const bodyOf = (request: OutboundRequest) => Redacted.value(request.body ?? Redacted.make(""))
+
+      const deletion = yield* revoke({ method: "DELETE", format: "json", auth: "basic", tokenField: "access_token" })
+      assert.strictEqual(deletion.method, "DELETE")
+      assert.strictEqual(opened(deletion).headers["authorization"], basic)
+      assert.deepStrictEqual<unknown>(JSON.parse(bodyOf(deletion)), { access_token: `${canary}-token` })
+
+      const bearer = yield* revoke({ auth: "bearer" })
+      assert.deepStrictEqual(opened(bearer).headers, {
+        accept: "application/json",
+        authorization: `Bearer ${canary}-token`
+      })
+      assert.notProperty(bearer, "body")
+
+      const own = yield* revoke({
+        auth: "none",
+        params: { client: "{client_id}" },
+        headers: { Authorization: "Client {client_secret}" }
+      })
+      assert.deepStrictEqual(opened(own).fields, { client: "my client", token: `${canary}-token` })
+      assert.strictEqual(opened(own).headers["authorization"], "Client s3cr:t%+ü")
+
+      const usual = opened(yield* revoke({ takes: "access_token" }))
+      assert.deepStrictEqual(usual.fields, {
+        token: `${canary}-token`,
+        client_id: "my client",
+        client_secret: "s3cr:t%+ü"
+      })
+      for (const request of [deletion, bearer, own]) {
+        assert.notInclude(inspect(request, false, 9), canary)
+        assert.notInclude(inspect(request, false, 9), "s3cr")
+      }
+    })
+  )
+
+  it.effect("carry the headers that a provider demands, and name this service", () =>
+    Effect.gen(function* () {
+      const userAgentOf = (fields: Readonly<Record<string, unknown>>) =>
+        Effect.map(
+          TokenEndpoint.refreshRequest(define(fields), client, Redacted.make("r")),
+          ({ headers }) => headers["user-agent"]
+        )
+      assert.strictEqual(yield* userAgentOf({}), "effect-credentials")
+      assert.strictEqual(yield* userAgentOf({ requestHeaders: { "User-Agent": "linux:acme:1" } }), "linux:acme:1")
+      const { headers } = yield* refresh({ requestHeaders: { "X-Version": "2" } })
+      assert.strictEqual(headers["x-version"], "2")
+    })
+  )
+
+  it.effect("a refresh repeats the redirect URI where the provider wants it, if it is known", () =>
+    Effect.gen(function* () {
+      const sent = (refreshWithRedirectUri: boolean, redirectUri?: string) =>
+        Effect.map(
+          TokenEndpoint.refreshRequest(define({ refreshWithRedirectUri }), client, Redacted.make("r"), redirectUri),
+          (request) => opened(request).fields["redirect_uri"]
+        )
+      assert.strictEqual(yield* sent(true, "https://me.example/cb"), "https://me.example/cb")
+      assert.isUndefined(yield* sent(true))
+      assert.isUndefined(yield* sent(false, "https://me.example/cb"))
     })
   )
 
@@ -345,6 +429,42 @@ describe("a granted answer", () => {
     assert.strictEqual(granted(answerOf(plain), { refreshTokenLifetimeSeconds: 99 }).refreshLifetime, 99)
   })
 
+  it("may say until when instead of how long: as text, in seconds or in milliseconds", () => {
+    const { expires_in: _, ...silent } = plain
+    const until = (value: unknown) => granted(answerOf({ ...silent, expires_at: value })).lifetime
+    for (const value of ["2026-01-01T01:00:00Z", now / 1000 + 3600, String(now / 1000 + 3600), now + 3_600_000]) {
+      assert.strictEqual(until(value), 3600, String(value))
+    }
+    for (const value of ["2025-12-31T00:00:00Z", 0, -1, "", "soon", null, {}, []]) assert.isUndefined(until(value))
+    assert.strictEqual(granted(answerOf({ ...plain, expires_at: now / 1000 + 60 })).lifetime, 3600)
+    assert.strictEqual(
+      granted(answerOf({ ...plain, refresh_token_expires_at: "2026-01-01T00:01:00Z" })).refreshLifetime,
+      60
+    )
+  })
+
+  it("may hold its tokens in an object of its own, where the provider's data says which", () => {
+    const nested = (tokenPath: string, body: unknown) => granted(answerOf(body), { tokenPath })
+    assert.deepStrictEqual(nested("data.user", { ok: true, data: { user: plain } }).refreshToken, "refresh")
+    assert.deepStrictEqual(nested("user", { user: plain }).scopes, ["a", "b"])
+    assert.strictEqual(nested("user", { ...plain, user: { ...plain, access_token: "inner" } }).accessToken, "access")
+    for (const path of ["user.none", "toString", "__proto__", ""]) {
+      assert.strictEqual(denied(answerOf({ user: plain }), { tokenPath: path }), "Unclear malformed_response", path)
+    }
+  })
+
+  it("leaves the fields that a credential is to keep, and no others", () => {
+    const read = TokenEndpoint.readTokens(
+      define({ keptFields: ["instance_url", "team", "absent", "toString"] }),
+      answerOf({ ...plain, instance_url: "https://a.example", team: { id: 1 }, other: 2 }),
+      now
+    )
+    assert.deepStrictEqual<unknown>(Redacted.value(Either.getOrThrow(read).kept), {
+      instance_url: "https://a.example",
+      team: { id: 1 }
+    })
+  })
+
   it("may say how long the refresh token lives, in either spelling", () => {
     assert.strictEqual(granted(answerOf({ ...plain, refresh_token_expires_in: "600" })).refreshLifetime, 600)
     assert.strictEqual(granted(answerOf({ ...plain, refresh_expires_in: 600 })).refreshLifetime, 600)
@@ -394,6 +514,7 @@ describe("a denied answer", () => {
     const aliases = { invalidGrantAliases: ["bad_refresh_token", "token_expired"] }
     assert.strictEqual(denied(answerOf({ error: "bad_refresh_token" }), aliases), "Refused")
     assert.strictEqual(denied(answerOf({ ok: false, error: "token_expired" }), aliases), "Refused")
+    assert.strictEqual(denied(answerOf({ status: "bad_refresh_token", message: "no" }, 400), aliases), "Refused")
     assert.strictEqual(denied(answerOf({ error: "bad_refresh_token" })), "Failed rejected")
   })
 
@@ -497,6 +618,23 @@ describe("a denied answer", () => {
         assert.notInclude(shown, canary)
       }
     }
+  })
+})
+
+describe("the answer to a revocation", () => {
+  const revoked = (body: unknown, status = 200) => TokenEndpoint.readRevocation(define(), answerOf(body, status))
+
+  it("is done with any 2xx that does not say otherwise", () => {
+    for (const body of ["", {}, { ok: true, revoked: true }, "<html>", "[]"]) {
+      assert.isTrue(Either.isRight(revoked(body)), JSON.stringify(body))
+    }
+    assert.isTrue(Either.isRight(revoked("", 204)))
+  })
+
+  it("that says no with a 200 is refused for good, unless it is for now", () => {
+    assert.deepStrictEqual(revoked({ ok: false, error: "invalid_auth" }), Either.left({ final: true }))
+    assert.deepStrictEqual(revoked({ ok: false, error: "ratelimited" }), Either.left({ final: false }))
+    assert.deepStrictEqual(revoked({ error: "invalid_grant" }), Either.left({ final: true }))
   })
 })
 

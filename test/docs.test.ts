@@ -283,8 +283,23 @@ describe("the documentation's tables", () => {
   )
 
   it("name the fields that a provider definition has", () => {
-    const table = tableUnder("docs/getting-started.md", "A provider that is not built in")
-    assert.deepStrictEqual(table.map(([field]) => quoted(field)).sort(), Object.keys(Provider.Provider.fields).sort())
+    const fieldsUnder = (heading: string) =>
+      tableUnder("docs/providers.md", heading)
+        .map(([field]) => quoted(field))
+        .sort()
+    assert.deepStrictEqual(fieldsUnder("Fields"), Object.keys(Provider.Provider.fields).sort())
+    assert.deepStrictEqual(fieldsUnder("Revocation"), Object.keys(Provider.Revocation.fields).sort())
+  })
+
+  it("name the variables that built-in providers have", () => {
+    const table = tableUnder("docs/providers.md", "Variables in URLs")
+    assert.deepStrictEqual(
+      table.map(([id, names]) => `${quoted(id)}: ${quoted(names)}`).sort(),
+      builtin
+        .filter((provider) => Provider.variables(provider).length > 0)
+        .map((provider) => `${provider.id}: ${Provider.variables(provider).join(" ")}`)
+        .sort()
+    )
   })
 
   it.scopedLive(

@@ -29,6 +29,7 @@ import * as Endpoints from "./ScriptedProvider/Endpoints.ts"
 import type { Fault, Reply, RequestKind, TokenAnswer } from "./ScriptedProvider/Fault.ts"
 import * as Grants from "./ScriptedProvider/Grants.ts"
 import * as Ledger from "./ScriptedProvider/Ledger.ts"
+import type { Quirks } from "./ScriptedProvider/Quirks.ts"
 
 export * as Fault from "./ScriptedProvider/Fault.ts"
 export type { Client } from "./ScriptedProvider/ClientAuth.ts"
@@ -71,6 +72,8 @@ export interface Options {
   readonly format?: "json" | "form"
   /** The shape of every token answer, where it is not RFC 6749's. */
   readonly shape?: (answer: TokenAnswer) => unknown
+  /** What it demands and answers beside the standard. Default: nothing. */
+  readonly quirks?: Quirks
 }
 
 /** Tokens that the provider made without a browser. */
@@ -193,7 +196,8 @@ export const make = (options: Options = {}): Effect.Effect<ScriptedProvider, nev
       refreshTokenOnRefresh: options.refreshTokenOnRefresh ?? true,
       scopeSeparator,
       format: options.format ?? "json",
-      shape: options.shape ?? ((answer) => answer)
+      shape: options.shape ?? ((answer) => answer),
+      quirks: options.quirks
     })
 
     let standing: Fault | undefined

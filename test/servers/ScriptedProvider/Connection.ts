@@ -62,8 +62,10 @@ const kindOf = (method: string, path: string, grantType: string | undefined): Re
     case "GET /authorize":
       return "authorization"
     case "POST /token":
+    case "POST /refresh":
       return grantType === "authorization_code" || grantType === "refresh_token" ? grantType : "other"
     case "POST /revoke":
+    case "DELETE /revoke":
       return "revocation"
     case "GET /userinfo":
       return "userinfo"

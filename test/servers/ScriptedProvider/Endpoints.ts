@@ -7,6 +7,7 @@ import type { Request } from "./Connection.ts"
 import type { Fault, Reply, RequestKind, TokenAnswer } from "./Fault.ts"
 import type * as Grants from "./Grants.ts"
 import type * as Ledger from "./Ledger.ts"
+import { missing, type Quirks, revoker } from "./Quirks.ts"
 
 export interface Options {
   /** The issuer. */
@@ -25,6 +26,7 @@ export interface Options {
   readonly scopeSeparator: string
   readonly format: "json" | "form"
   readonly shape: (answer: TokenAnswer) => unknown
+  readonly quirks: Quirks | undefined
 }
 
 /** What processing a request came to: the answer, and what the ledger learns. */
@@ -49,17 +51,25 @@ const failed = (error: string, status = 400, entry: Partial<Ledger.Entry> = {}):
 const authenticated = new Set<RequestKind>(["authorization_code", "refresh_token", "revocation"])
 
 export const make = (options: Options) => {
-  const { accepts, clients, grants, now, pkce, url } = options
+  const { accepts, clients, grants, now, pkce, quirks, url } = options
   const separator = options.scopeSeparator
   const tokenUrl = `${url}/token`
 
-  const scopesOf = (request: Request) => request.parameters["scope"]?.split(separator).filter((scope) => scope !== "")
+  const scopesOf = (request: Request) =>
+    request.parameters[quirks?.scopeParam ?? "scope"]?.split(separator).filter((scope) => scope !== "")
 
   /** Who calls, at the endpoints where a client must say so. */
   const identify = (request: Request): ClientAuth.Identified | undefined =>
-    authenticated.has(request.kind)
-      ? ClientAuth.identify({ ...request, clients, accepts, audiences: [url, tokenUrl], now: now() })
-      : undefined
+    request.kind === "revocation" && quirks?.revocation !== undefined
+      ? revoker(quirks.revocation, request, clients, accepts, grants)
+      : authenticated.has(request.kind)
+        ? ClientAuth.identify({ ...request, clients, accepts, audiences: [url, tokenUrl], now: now() })
+        : undefined
+
+  const worthless = (entry: Partial<Ledger.Entry> = {}): Processed => {
+    const plain = failed("invalid_grant", 400, entry)
+    return { ...plain, reply: quirks?.invalidGrant ?? plain.reply }
+  }
 
   const encode = (value: unknown): Reply =>
     options.format === "form" && typeof value === "object" && value !== null
@@ -158,15 +168,15 @@ export const make = (options: Options) => {
       redirectUri: request.parameters["redirect_uri"] ?? "",
       codeVerifier: request.parameters["code_verifier"]
     })
-    return tokens === undefined ? failed("invalid_grant") : answer(tokens, "issued", options.refreshTokenOnLogin, fault)
+    return tokens === undefined ? worthless() : answer(tokens, "issued", options.refreshTokenOnLogin, fault)
   }
 
   const refresh = (request: Request, clientId: string, fault: Fault): Processed => {
     const presented = request.parameters["refresh_token"] ?? ""
     const spending = grants.spend(presented, clientId, scopesOf(request))
-    if (spending.outcome === "failed") return failed(spending.error)
+    if (spending.outcome === "failed") return spending.error === "invalid_grant" ? worthless() : failed(spending.error)
     if (spending.outcome === "reused") {
-      const { entry, reply } = failed("invalid_grant")
+      const { entry, reply } = worthless()
       return { reply, entry: { ...entry, outcome: "reused", grantId: spending.grant.id } }
     }
     const shown = spending.outcome !== "kept" || options.refreshTokenOnRefresh
@@ -174,7 +184,9 @@ export const make = (options: Options) => {
   }
 
   const revoke = (request: Request): Processed => {
-    const grant = grants.revoke(request.parameters["token"] ?? "")
+    const { auth, tokenField = "token" } = quirks?.revocation ?? {}
+    const bearer = request.authorization?.replace("Bearer ", "")
+    const grant = grants.revoke((auth === "bearer" ? bearer : request.parameters[tokenField]) ?? "")
     return {
       reply: { status: 200, headers: noStore, body: "" },
       entry: { outcome: "revoked", ...(grant === undefined ? {} : { grantId: grant.id }) }
@@ -211,6 +223,8 @@ export const make = (options: Options) => {
   /** Synchronous: no other request comes between looking at a token and spending it. */
   const process = (request: Request, caller: ClientAuth.Identified | undefined, fault: Fault): Processed => {
     if (caller?.valid === false) return failed("invalid_client", 401)
+    const lack = quirks === undefined ? undefined : missing(quirks, request)
+    if (lack !== undefined) return failed(`invalid_request: ${lack}`)
     const clientId = caller?.clientId ?? ""
     switch (request.kind) {
       case "authorization":

@@ -6,7 +6,12 @@ import * as Effect from "effect/Effect"
 import type { RequestKind } from "./Fault.ts"
 
 /** How the client identified itself at the token or revocation endpoint. */
-export type ClientAuthSeen = "client_secret_basic" | "client_secret_post" | "private_key_jwt" | "none"
+export type ClientAuthSeen =
+  | "client_secret_basic"
+  | "client_secret_post"
+  | "private_key_jwt"
+  | "secret_as_user"
+  | "none"
 
 /**
  * What the provider did.
@@ -57,7 +62,7 @@ export interface Entry {
   readonly headers: Readonly<Record<string, string>>
   /** The raw body. */
   readonly body: string
-  /** Query and form fields. */
+  /** Query and form (or JSON) fields. */
   readonly parameters: Readonly<Record<string, string>>
 }
 
