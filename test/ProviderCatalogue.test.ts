@@ -34,7 +34,10 @@ interface Manner {
   readonly invalidGrant?: { readonly status: number; readonly body: Answer }
 }
 
-const withoutExpiry = ({ expires_in: _, ...rest }: Answer) => rest
+const withoutExpiry = (answer: Answer): Answer => {
+  const { expires_in: _, ...rest } = answer
+  return rest
+}
 
 const forGood: Manner = { forGood: true, shape: withoutExpiry }
 
