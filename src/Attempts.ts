@@ -20,16 +20,11 @@ import type { Kind } from "./AuditEvent.ts"
 import { AuditLog, record } from "./AuditLog.ts"
 import type { FailureReason, OAuth2Credential, ReauthReason } from "./Credential.ts"
 import { settled } from "./Credential.ts"
-import {
-  type LeaseLost,
-  NeedsReauth,
-  type OutboundRefused,
-  ProviderError,
-  StoreUnavailable
-} from "./CredentialsError.ts"
+import { NeedsReauth, type OutboundRefused, ProviderError, StoreUnavailable } from "./CredentialsError.ts"
 import type { Handler } from "./HandlerRegistry/Handler.ts"
 import type { Lease } from "./LockService.ts"
 import { type Answer, OutboundFailure } from "./Outbound.ts"
+import { Processes } from "./Processes.ts"
 import { type Receipt, Receipts } from "./Receipts.ts"
 import type { DueReason } from "./RenewalPolicy.ts"
 import { type Attempt, Change, type Grant, type Outcome, Store } from "./Store.ts"
@@ -56,7 +51,7 @@ export interface Spending {
   readonly reason: DueReason
   /** The attempt without an answer that this one asks about, by presenting its refresh token again. */
   readonly probeOf: Option.Option<Attempt>
-  /** Checked last before anything is sent. */
+  /** Checked last before anything is sent; `Moved` when one is lost. */
   readonly leases: ReadonlyArray<Lease>
 }
 
@@ -78,11 +73,11 @@ export class Attempts extends Context.Tag("effect-credentials/Attempts")<
       spending: Spending
     ) => Effect.Effect<
       ReadonlyArray<OAuth2Credential>,
-      Moved | LeaseLost | NeedsReauth | ProviderError | OutboundRefused | StoreUnavailable
+      Moved | NeedsReauth | ProviderError | OutboundRefused | StoreUnavailable
     >
     /**
-     * Stores the tokens of a kept answer, if nothing newer took their place; `false` when they do not fit (any more) or
-     * cannot be read.
+     * Stores the tokens of a kept answer, if nothing newer took their place, and drops it; `false` when they do not fit
+     * (any more) or cannot be read. Of several processes that do so at once, one stores them.
      */
     readonly promote: (receipt: Receipt, handler: Handler) => Effect.Effect<boolean, StoreUnavailable>
   }
@@ -122,19 +117,26 @@ const renewed = (
   storedAt: at
 })
 
+/** Whether the tokens end what the credential holds, rather than being another access token beside it. */
+const isNewTo = ({ variant }: OAuth2Credential, { refreshToken }: TokenSet) =>
+  Option.exists(
+    refreshToken,
+    (token) => variant.refreshToken === undefined || Redacted.value(token) !== Redacted.value(variant.refreshToken)
+  )
+
 /**
  * @since 0.1.0
  * @category layers
  */
-export const layer = (options: Options = {}): Layer.Layer<Attempts, never, Store | Receipts | AuditLog> =>
+export const layer = (options: Options = {}): Layer.Layer<Attempts, never, Store | Receipts | Processes | AuditLog> =>
   Layer.effect(
     Attempts,
     Effect.gen(function* () {
       const store = yield* Store
       const receipts = yield* Receipts
+      const processes = yield* Processes
       const context = yield* Effect.context<AuditLog>()
       const exchangeTimeout = Duration.decode(options.exchangeTimeout ?? "60 seconds")
-      const processId = randomUUID()
 
       const note = (kind: Kind, credential: OAuth2Credential, attempt: Attempt, detail?: string) =>
         record({
@@ -159,7 +161,9 @@ export const layer = (options: Options = {}): Layer.Layer<Attempts, never, Store
             Effect.catchTags({
               Conflict: () => new Moved(),
               StoreUnavailable: (error) =>
-                Effect.flatMap(store.isOpen(attempt.id), (open) => (open ? Effect.void : Effect.fail(error)))
+                Effect.flatMap(store.outcome(attempt.id), (outcome) =>
+                  Option.contains(outcome, "open") ? Effect.void : Effect.fail(error)
+                )
             })
           )
 
@@ -191,15 +195,24 @@ export const layer = (options: Options = {}): Layer.Layer<Attempts, never, Store
 
       /**
        * Stores the tokens in every credential that still holds the refresh token that they were paid with: a replacement
-       * that kept that token, too. `Moved` when there is none, or when the attempt is no longer the last.
+       * that kept that token, too. `Moved` when there is none, when the attempt is no longer the last, or when somebody
+       * stored them already.
        */
       const save = (attempt: Attempt, tokens: TokenSet, at: DateTime.Utc, reason: DueReason) => {
+        let written: ReadonlyArray<OAuth2Credential> = []
         const once = Effect.gen(function* () {
-          const open = yield* store.isOpen(attempt.id)
+          const outcome = yield* store.outcome(attempt.id)
+          // by a commit whose answer did not come
+          if (Option.contains(outcome, "saved") && written.length > 0) return written
+          const open = Option.contains(outcome, "open")
           const credentials = yield* sharing(attempt)
           const other = open ? Option.none() : yield* store.openAttempt(attempt.grant)
-          if (credentials.length === 0 || Option.isSome(other)) return yield* new Moved()
+          const isWanted =
+            open ||
+            (!Option.contains(outcome, "saved") && credentials.some((credential) => isNewTo(credential, tokens)))
+          if (credentials.length === 0 || Option.isSome(other) || !isWanted) return yield* new Moved()
           const next = credentials.map((credential) => renewed(credential, tokens, at, reason))
+          written = next
           yield* store.commit([
             ...next.map((credential) => Change.Replace({ credential })),
             ...(open ? [close(attempt, "saved")] : [])
@@ -224,20 +237,19 @@ export const layer = (options: Options = {}): Layer.Layer<Attempts, never, Store
       }
 
       /** The tokens came too late: they stay in a receipt, and nobody else's are touched. */
-      const supersede = (attempt: Attempt, receipt: Receipt) =>
-        receipts.keep(receipt).pipe(
-          Effect.catchAll((error) => Effect.logError(error.message)),
-          Effect.zipRight(commitIfStill([close(attempt, "superseded")])),
-          Effect.zipRight(
-            record({
-              kind: "receipt_kept",
-              userId: attempt.userId,
-              provider: attempt.provider,
-              attemptId: attempt.id,
-              detail: "superseded"
-            }).pipe(Effect.provide(context))
-          )
-        )
+      const supersede = Effect.fnUntraced(function* (attempt: Attempt, receipt: Receipt) {
+        // another process found the receipt, and stored the tokens
+        if (Option.contains(yield* store.outcome(attempt.id), "saved")) return
+        yield* Effect.catchAll(receipts.keep(receipt), (error) => Effect.logError(error.message))
+        yield* commitIfStill([close(attempt, "superseded")])
+        yield* record({
+          kind: "receipt_kept",
+          userId: attempt.userId,
+          provider: attempt.provider,
+          attemptId: attempt.id,
+          detail: "superseded"
+        }).pipe(Effect.provide(context))
+      })
 
       /**
        * Saves until it is saved. What the database does not take at once is spooled first, and once either place has it,
@@ -272,9 +284,11 @@ export const layer = (options: Options = {}): Layer.Layer<Attempts, never, Store
         const spooled = yield* Effect.isSuccess(
           Effect.tapError(receipts.keep(receipt), (error) => Effect.logError(error.message))
         )
-        if (!spooled) return yield* saved
+        // what was written of it by halves goes as well
+        const settled = Effect.zipLeft(saved, Effect.ignore(receipts.drop(attempt.id)))
+        if (!spooled) return yield* settled
         yield* note("receipt_kept", spending.credentials[0], attempt, "store_unavailable")
-        yield* saved.pipe(Effect.zipRight(receipts.drop(attempt.id)), Effect.ignore, Effect.forkDaemon)
+        yield* settled.pipe(Effect.ignore, Effect.forkDaemon)
         return spending.credentials.map((credential) => renewed(credential, tokens, at, spending.reason))
       })
 
@@ -382,14 +396,16 @@ export const layer = (options: Options = {}): Layer.Layer<Attempts, never, Store
           userId: first.userId,
           provider: first.provider,
           grant: spending.grant,
-          processId,
+          processId: processes.id,
           startedAt,
           deadline: DateTime.addDuration(startedAt, Duration.sum(exchangeTimeout, slack)),
           probeOf: Option.map(spending.probeOf, ({ id, probeOf }) => Option.getOrElse(probeOf, () => id))
         }
         yield* begin(attempt, spending)
         yield* Effect.forEach(spending.leases, (lease) => lease.check, { discard: true }).pipe(
-          Effect.tapError(() => commitIfStill([close(attempt, "failed")]))
+          Effect.catchTag("LeaseLost", () =>
+            Effect.zipRight(commitIfStill([close(attempt, "failed")]), Effect.fail(new Moved()))
+          )
         )
         const sentAt = yield* DateTime.now
 
@@ -425,13 +441,12 @@ export const layer = (options: Options = {}): Layer.Layer<Attempts, never, Store
       }, Effect.uninterruptible)
 
       const promote = Effect.fn("Attempts.promote")(function* (receipt: Receipt, handler: Handler) {
-        const tokens = yield* read(handler, receipt.answer)
+        const { answer, attempt } = receipt
+        const tokens = yield* read(handler, answer)
         if (Either.isLeft(tokens)) return false
-        return yield* save(receipt.attempt, tokens.right, receipt.attempt.startedAt, "expired").pipe(
-          Effect.tap(([first]) =>
-            first === undefined ? Effect.void : note("receipt_promoted", first, receipt.attempt)
-          ),
-          Effect.zipRight(Effect.ignore(receipts.drop(receipt.attempt.id))),
+        return yield* save(attempt, tokens.right, attempt.startedAt, "expired").pipe(
+          Effect.tap(([first]) => (first === undefined ? Effect.void : note("receipt_promoted", first, attempt))),
+          Effect.zipRight(Effect.ignore(receipts.drop(attempt.id))),
           Effect.as(true),
           Effect.catchTag("Moved", () => Effect.succeed(false))
         )

@@ -18,6 +18,8 @@ import * as SoleProcess from "./Database/SoleProcess.ts"
 import * as LockService from "./LockService.ts"
 import * as RedisLocks from "./LockService/Redis.ts"
 import * as migrations from "./migrations.ts"
+import * as Processes from "./Processes.ts"
+import * as SqlProcesses from "./Processes/Sql.ts"
 import * as Redis from "./Redis.ts"
 import type { Settings } from "./Settings.ts"
 
@@ -52,7 +54,7 @@ export class RedisUnreachable extends Data.TaggedError("RedisUnreachable")<{
 export interface Engine {
   /** Whose clock counts: that of all who share the database, or the process's where there is one process. */
   readonly clock: "process" | "database"
-  readonly context: Context.Context<SqlClient | LockService.LockService>
+  readonly context: Context.Context<SqlClient | LockService.LockService | Processes.Processes>
   /** Fails when another process may have taken this one's place; never succeeds. */
   readonly lost: Effect.Effect<never, SoleProcess.SoleProcessLost>
 }
@@ -93,9 +95,13 @@ export const make = Effect.fnUntraced(function* (settings: Settings) {
   const locks = yield* Option.isSome(redisUrl)
     ? Layer.build(redisLocks(redisUrl.value))
     : Layer.build(LockService.layerMemory)
+  const clock = Option.isSome(databaseUrl) ? "database" : "process"
+  const processes = yield* Option.isSome(databaseUrl) && Option.isSome(redisUrl)
+    ? Layer.build(Layer.provide(SqlProcesses.layer({ clock }), Layer.succeedContext(database)))
+    : Layer.build(Processes.layerSole)
   return {
-    clock: Option.isSome(databaseUrl) ? "database" : "process",
-    context: Context.merge(database, locks),
+    clock,
+    context: Context.mergeAll(database, locks, processes),
     lost: sole.lost
   } satisfies Engine
 })

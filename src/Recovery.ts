@@ -12,6 +12,7 @@ import * as Option from "effect/Option"
 import { Attempts } from "./Attempts.ts"
 import type { StoreUnavailable } from "./CredentialsError.ts"
 import { HandlerRegistry } from "./HandlerRegistry.ts"
+import { Processes } from "./Processes.ts"
 import { type Receipt, Receipts, type SpoolUnavailable } from "./Receipts.ts"
 import { Renewal } from "./Renewal.ts"
 import { type Attempt, Change, Store } from "./Store.ts"
@@ -25,7 +26,10 @@ export class Recovery extends Context.Tag("effect-credentials/Recovery")<
   {
     /** Stores the tokens of kept answers, where nothing newer took their place. */
     readonly promoteReceipts: Effect.Effect<void, StoreUnavailable | SpoolUnavailable>
-    /** Has attempts settled that have no answer and can get none any more, as far as their access token has expired. */
+    /**
+     * Has attempts settled that have no answer and can get none any more, as far as their access token has expired: this
+     * process's own, and those of dead ones. Of several processes that do so at once, one asks the provider.
+     */
     readonly settleAttempts: Effect.Effect<void, StoreUnavailable>
   }
 >() {}
@@ -37,7 +41,7 @@ const keptFor = Duration.days(30)
  * @since 0.1.0
  * @category layers
  */
-export const layer: Layer.Layer<Recovery, never, Store | Receipts | Attempts | HandlerRegistry | Renewal> =
+export const layer: Layer.Layer<Recovery, never, Store | Receipts | Attempts | HandlerRegistry | Renewal | Processes> =
   Layer.effect(
     Recovery,
     Effect.gen(function* () {
@@ -46,10 +50,15 @@ export const layer: Layer.Layer<Recovery, never, Store | Receipts | Attempts | H
       const attempts = yield* Attempts
       const handlers = yield* HandlerRegistry
       const renewal = yield* Renewal
+      const processes = yield* Processes
 
       const sharing = ({ grant, userId }: Attempt) => store.sharing(userId, grant)
 
       const promote = Effect.fnUntraced(function* (receipt: Receipt) {
+        // a copy of what somebody stored
+        if (Option.contains(yield* store.outcome(receipt.attempt.id), "saved")) {
+          return yield* receipts.drop(receipt.attempt.id)
+        }
         const [credential] = yield* sharing(receipt.attempt)
         const handler = credential === undefined ? Option.none() : yield* Effect.option(handlers.of(credential))
         const promoted = Option.isSome(handler) && (yield* attempts.promote(receipt, handler.value))
@@ -75,7 +84,10 @@ export const layer: Layer.Layer<Recovery, never, Store | Receipts | Attempts | H
           const now = yield* store.now
           const open = yield* store.openAttempts
           const over = open.filter(({ deadline }) => DateTime.lessThanOrEqualTo(deadline, now))
-          yield* Effect.forEach(over, settle, { concurrency: 4, discard: true })
+          const others = new Set(over.map(({ processId }) => processId).filter((id) => id !== processes.id))
+          const alive = new Set(yield* Effect.filter(others, processes.isAlive))
+          const left = over.filter(({ processId }) => !alive.has(processId))
+          yield* Effect.forEach(left, settle, { concurrency: 4, discard: true })
         }).pipe(Effect.withSpan("Recovery.settleAttempts"))
       })
     })

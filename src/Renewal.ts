@@ -28,7 +28,7 @@ import {
   NeedsReauth,
   type OutboundRefused,
   ProviderError,
-  type StoreUnavailable,
+  StoreUnavailable,
   type UnknownProvider
 } from "./CredentialsError.ts"
 import { HandlerRegistry } from "./HandlerRegistry.ts"
@@ -36,6 +36,7 @@ import type { Handler } from "./HandlerRegistry/Handler.ts"
 import { credentialKey, type Lease, LockService, refreshKey } from "./LockService.ts"
 import * as Provider from "./Provider.ts"
 import { ProviderCatalogue } from "./ProviderCatalogue.ts"
+import { Processes } from "./Processes.ts"
 import { Receipts } from "./Receipts.ts"
 import * as RenewalPolicy from "./RenewalPolicy.ts"
 import { type Attempt, Change, type Grant, Store } from "./Store.ts"
@@ -130,6 +131,12 @@ const holderId = (flight: Flight, id: CredentialId) => `${flight.id}:${id}`
 /** Something of an attempt without an answer may still be under way, for so long. */
 class Unsettled extends Data.TaggedError("Unsettled")<{ readonly left: Duration.Duration }> {}
 
+/** How often a flight looks whether another process has settled its attempt, or died. */
+const otherProcessCheck = Duration.seconds(2)
+
+/** For so long past the deadline a flight waits for a living process to settle its own attempt. */
+const otherProcessWait = Duration.minutes(2)
+
 /** How often a flight that waits for holders looks whether there is still a living access token to protect. */
 const protectionCheck = Schedule.spaced("2 seconds")
 
@@ -139,7 +146,11 @@ const protectionCheck = Schedule.spaced("2 seconds")
  */
 export const layer = (
   options: Options = {}
-): Layer.Layer<Renewal, never, Store | LockService | HandlerRegistry | ProviderCatalogue | Attempts | Receipts> =>
+): Layer.Layer<
+  Renewal,
+  never,
+  Store | LockService | HandlerRegistry | ProviderCatalogue | Attempts | Receipts | Processes
+> =>
   Layer.scoped(
     Renewal,
     Effect.gen(function* () {
@@ -149,6 +160,7 @@ export const layer = (
       const catalogue = yield* ProviderCatalogue
       const attempts = yield* Attempts
       const receipts = yield* Receipts
+      const processes = yield* Processes
       const holderWait = Duration.decode(options.holderWait ?? "5 minutes")
       const yieldsFor = Duration.decode(options.yieldsFor ?? "30 seconds")
       const drainTimeout = Duration.decode(options.drainTimeout ?? "10 seconds")
@@ -199,14 +211,18 @@ export const layer = (
       /**
        * What becomes of an attempt without an answer, once its grant's lock is ours: its receipt is promoted; while something
        * of it may be under way it is waited for; while the old access token serves nothing is risked; then its refresh
-       * token is presented once more.
+       * token is presented once more, by the process that began it or once that one is dead.
        */
       const settle = Effect.fnUntraced(function* (
         credentials: ReadonlyArray<OAuth2Credential>,
         handler: Handler,
         attempt: Attempt
-      ): Effect.fn.Return<void, Moved | Unsettled | ProviderError | StoreUnavailable> {
-        const receipt = yield* Effect.orElseSucceed(receipts.find(attempt.id), Option.none)
+      ): Effect.fn.Return<void, Moved | Unsettled | LockTimeout | ProviderError | StoreUnavailable> {
+        // who cannot look does not know that there is none
+        const receipt = yield* Effect.mapError(
+          receipts.find(attempt.id),
+          () => new StoreUnavailable({ retryAfterSeconds: 1 })
+        )
         if (Option.isSome(receipt) && (yield* attempts.promote(receipt.value, handler))) return yield* new Moved()
         const { provider } = handler
         const now = yield* store.now
@@ -221,7 +237,14 @@ export const layer = (
           const retryAfterSeconds = Math.max(1, Math.ceil(left / 1000))
           return yield* new ProviderError({ provider: attempt.provider, reason: "timeout", retryAfterSeconds })
         }
-        if (left > 0) return yield* new Unsettled({ left: Duration.millis(left) })
+        const isOwn = attempt.processId === processes.id
+        if (left > 0) {
+          const millis = isOwn ? left : Math.min(left, Duration.toMillis(otherProcessCheck))
+          return yield* new Unsettled({ left: Duration.millis(millis) })
+        }
+        if (isOwn || !(yield* processes.isAlive(attempt.processId))) return
+        if (-left > Duration.toMillis(otherProcessWait)) return yield* new LockTimeout({ retryAfterSeconds: 5 })
+        return yield* new Unsettled({ left: otherProcessCheck })
       })
 
       /** Fails with `Moved` as soon as a credential's access token no longer lives, or is another. */
@@ -302,7 +325,7 @@ export const layer = (
         const leases = protects ? yield* protect(flight, before) : []
         // from here on nobody is told that the old access token serves
         if (protects) flight.living = yield* Deferred.make<void>()
-        yield* locks.acquire(refreshKey(flight.grant), { priority: "writer", wait: "2 minutes" })
+        const alone = yield* locks.acquire(refreshKey(flight.grant), { priority: "writer", wait: "2 minutes" })
 
         const credentials = yield* store.sharing(flight.userId, flight.grant)
         const [first, ...others] = credentials
@@ -319,7 +342,7 @@ export const layer = (
           credentials: [first, ...others],
           reason,
           probeOf,
-          leases
+          leases: [...leases, alone]
         })
       })
 

@@ -23,6 +23,7 @@ import * as Login from "./Login.ts"
 import * as OAuthFlow from "./OAuthFlow.ts"
 import * as Outbound from "./Outbound.ts"
 import type { Provider } from "./Provider.ts"
+import * as Processes from "./Processes.ts"
 import * as ProviderCatalogue from "./ProviderCatalogue.ts"
 import * as Receipts from "./Receipts.ts"
 import * as Recovery from "./Recovery.ts"
@@ -43,6 +44,7 @@ export type Ports =
   | AuthorizationStore.AuthorizationStore
   | LeaseStore.LeaseStore
   | LockService.LockService
+  | Processes.Processes
   | AuditLog.AuditLog
   | Receipts.Receipts
   | ProviderCatalogue.ProviderCatalogue
@@ -65,7 +67,10 @@ export interface Options {
   readonly flow?: OAuthFlow.Options | undefined
   readonly attempts?: Attempts.Options | undefined
   readonly renewal?: Renewal.Options | undefined
-  /** `false`: no work in the background; recovery happens as credentials are read. */
+  /**
+   * `false`: no work in the background; recovery happens as credentials are read, and of what one of several living
+   * processes began, as they are read there.
+   */
   readonly sweeper?: Sweeper.Options | false | undefined
 }
 
@@ -119,6 +124,13 @@ export const layerMemory = (
   const sealed = Layer.mergeAll(Store.layerMemory, AuthorizationStore.layerMemory, Receipts.layerMemory).pipe(
     Layer.provide(Cipher.layerMemory)
   )
-  const ports = Layer.mergeAll(sealed, LeaseStore.layerMemory, LockService.layerMemory, AuditLog.layerMemory, protocol)
+  const ports = Layer.mergeAll(
+    sealed,
+    LeaseStore.layerMemory,
+    LockService.layerMemory,
+    Processes.layerSole,
+    AuditLog.layerMemory,
+    protocol
+  )
   return Layer.provideMerge(layer(options), ports)
 }

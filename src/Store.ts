@@ -197,8 +197,8 @@ export class Store extends Context.Tag("effect-credentials/Store")<
     readonly grantOf: (credential: Credential) => Option.Option<Grant>
     readonly openAttempt: (grant: Grant) => Effect.Effect<Option.Option<Attempt>, StoreUnavailable>
     readonly openAttempts: Effect.Effect<ReadonlyArray<Attempt>, StoreUnavailable>
-    /** Whether the attempt is open, for one whose commit had no answer. */
-    readonly isOpen: (attemptId: string) => Effect.Effect<boolean, StoreUnavailable>
+    /** How an attempt stands, also one whose commit had no answer; none when it is not known, or no longer. */
+    readonly outcome: (attemptId: string) => Effect.Effect<Option.Option<Outcome | "open">, StoreUnavailable>
     /** Revocations due by now, oldest first. A row that does not open is left out. */
     readonly revocations: (limit: number) => Effect.Effect<ReadonlyArray<Revocation>, StoreUnavailable>
     /** All changes or none; a condition that does not hold is `Conflict`. After `StoreUnavailable` either may be true. */
@@ -443,7 +443,11 @@ export const make = Effect.fnUntraced(function* (
     grantOf,
     openAttempt: (grant) => Effect.map(driver.openAttempt(grant), Option.map(fromAttemptRow)),
     openAttempts: Effect.map(driver.openAttempts, (rows) => rows.map(fromAttemptRow)),
-    isOpen: driver.isOpen,
+    outcome: (attemptId) =>
+      Effect.map(
+        driver.outcome(attemptId),
+        Option.map((outcome) => outcome as Outcome | "open")
+      ),
     revocations: (limit) =>
       driver.now.pipe(
         Effect.flatMap((now) => driver.revocations(now, limit)),

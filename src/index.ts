@@ -22,6 +22,7 @@ export * as Store from "./Store.ts"
 export * as AuthorizationStore from "./AuthorizationStore.ts"
 export * as LockService from "./LockService.ts"
 export * as LeaseStore from "./LeaseStore.ts"
+export * as Processes from "./Processes.ts"
 export * as AuditLog from "./AuditLog.ts"
 export * as ApiKeys from "./ApiKeys.ts"
 

@@ -5,11 +5,13 @@ import * as AuditLog from "../src/AuditLog/Sql.ts"
 import * as AuthorizationStore from "../src/AuthorizationStore/Sql.ts"
 import * as Cipher from "../src/Cipher.ts"
 import * as LeaseStore from "../src/LeaseStore/Sql.ts"
+import * as Processes from "../src/Processes/Sql.ts"
 import * as Store from "../src/Store/Sql.ts"
 import * as ApiKeysContract from "./contract/ApiKeys.ts"
 import * as AuditLogContract from "./contract/AuditLog.ts"
 import * as AuthorizationStoreContract from "./contract/AuthorizationStore.ts"
 import * as KeyRotationContract from "./contract/KeyRotation.ts"
+import * as HeartbeatsContract from "./contract/Heartbeats.ts"
 import * as LeaseStoreContract from "./contract/LeaseStore.ts"
 import * as StoreContract from "./contract/Store.ts"
 import * as Postgres from "./servers/Postgres.ts"
@@ -17,6 +19,9 @@ import * as Postgres from "./servers/Postgres.ts"
 for (const clock of ["process", "database"] as const) {
   const driver = Layer.effect(StoreContract.StoreDriver, Store.make({ clock }))
   StoreContract.suite(`Postgres, by the ${clock}'s clock`, Layer.provide(driver, Postgres.layer))
+
+  const heartbeats = Layer.effect(HeartbeatsContract.Heartbeats, Processes.make({ clock }))
+  HeartbeatsContract.suite(`Postgres, by the ${clock}'s clock`, Layer.provide(heartbeats, Postgres.layer))
 }
 
 AuthorizationStoreContract.suite(

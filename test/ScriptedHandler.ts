@@ -2,6 +2,7 @@
  * A provider without a network: a `HandlerRegistry` whose one handler keeps a ledger of what was spent and answers as
  * scripted, so that renewals run under `TestClock`.
  */
+import type * as Context from "effect/Context"
 import * as DateTime from "effect/DateTime"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -10,6 +11,7 @@ import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
+import type * as Scope from "effect/Scope"
 import * as TestClock from "effect/TestClock"
 import * as AuditLog from "../src/AuditLog.ts"
 import * as AuthorizationStore from "../src/AuthorizationStore.ts"
@@ -22,11 +24,14 @@ import type { Handler } from "../src/HandlerRegistry/Handler.ts"
 import * as LeaseStore from "../src/LeaseStore.ts"
 import * as LockService from "../src/LockService.ts"
 import type { Answer, OutboundFailure } from "../src/Outbound.ts"
+import * as Processes from "../src/Processes.ts"
 import { Provider } from "../src/Provider.ts"
 import * as ProviderCatalogue from "../src/ProviderCatalogue.ts"
 import * as Receipts from "../src/Receipts.ts"
 import * as Service from "../src/Service.ts"
 import * as Store from "../src/Store.ts"
+import type { Driver } from "../src/Store/Driver.ts"
+import * as Memory from "../src/Store/Memory.ts"
 import { readTokens } from "../src/TokenEndpoint.ts"
 
 export const userId = UserId.make("user-1")
@@ -132,48 +137,113 @@ export const make = (definition: Partial<typeof Provider.Encoded> = {}) => {
   return { scripted, layer, handler }
 }
 
-/** How the store is reached: every call of it is listed, and it can be out of reach, before it does anything or after. */
+/**
+ * How the engine is reached: every call of the store is listed, and it can be out of reach, before it does anything or
+ * after; or the process stands still before each call (SIGSTOP) until it is reachable again.
+ */
 export interface Reach {
-  down: "never" | "before" | "after"
+  down: "never" | "before" | "after" | "still"
   readonly calls: Array<string>
 }
 
-const makeReach = () => {
-  const reach: Reach = { down: "never", calls: [] }
-  const layer = Layer.effect(
-    Store.Store,
-    Effect.map(Store.Store, (store) => {
-      const fail = Effect.fail(new StoreUnavailable({ retryAfterSeconds: 1 }))
-      const through = <A, E>(name: string, self: Effect.Effect<A, E>) =>
-        Effect.suspend((): Effect.Effect<A, E | StoreUnavailable> => {
-          reach.calls.push(name)
-          if (reach.down === "before") return fail
-          return reach.down === "after" ? Effect.zipRight(self, fail) : self
-        })
-      return Store.Store.of({
-        ...store,
-        get: (user, id) => through("get", store.get(user, id)),
-        metadata: (user, id) => through("metadata", store.metadata(user, id)),
-        all: (user) => through("all", store.all(user)),
-        sharing: (user, grant) => through("sharing", store.sharing(user, grant)),
-        openAttempt: (grant) => through("openAttempt", store.openAttempt(grant)),
-        // after a commit without an answer the store is there again
-        isOpen: (id) => (reach.down === "before" ? fail : store.isOpen(id)),
-        commit: (changes) => through("commit", store.commit(changes))
-      })
-    })
-  ).pipe(Layer.provide(Store.layerMemory))
-  return { reach, layer }
+/** The rows, keys and locks that processes share. */
+export interface Engine {
+  readonly driver: Driver
+  readonly heartbeats: Processes.Heartbeats
+  readonly ports: Context.Context<
+    | Cipher.Cipher
+    | LockService.LockService
+    | LeaseStore.LeaseStore
+    | AuditLog.AuditLog
+    | AuthorizationStore.AuthorizationStore
+  >
 }
 
-/** Everything in memory, over a scripted handler. */
-export const world = (options: Service.Options & { readonly provider?: Partial<typeof Provider.Encoded> } = {}) => {
-  const { handler, layer: handlers, scripted } = make(options.provider)
-  const { layer: store, reach } = makeReach()
-  const sealed = Layer.mergeAll(store, AuthorizationStore.layerMemory, Receipts.layerMemory).pipe(
-    Layer.provideMerge(Cipher.layerMemory)
+export const engine: Effect.Effect<Engine, never, Scope.Scope> = Effect.gen(function* () {
+  return {
+    driver: yield* Memory.make,
+    heartbeats: yield* Processes.makeMemory,
+    ports: yield* Layer.build(
+      Layer.mergeAll(
+        Layer.provideMerge(AuthorizationStore.layerMemory, Cipher.layerMemory),
+        LockService.layerMemory,
+        LeaseStore.layerMemory,
+        AuditLog.layerMemory
+      )
+    )
+  }
+})
+
+const makeReach = () => {
+  const reach: Reach = { down: "never", calls: [] }
+  const fail = Effect.fail(new StoreUnavailable({ retryAfterSeconds: 1 }))
+  const moves: Effect.Effect<void> = Effect.suspend(() =>
+    reach.down === "still" ? Effect.zipRight(Effect.sleep("1 second"), moves) : Effect.void
   )
-  const ports = Layer.mergeAll(sealed, handlers, LeaseStore.layerMemory, LockService.layerMemory, AuditLog.layerMemory)
+  const through = <A, E>(name: string, self: Effect.Effect<A, E>) =>
+    Effect.zipRight(
+      moves,
+      Effect.suspend((): Effect.Effect<A, E | StoreUnavailable> => {
+        reach.calls.push(name)
+        if (reach.down === "before") return fail
+        return reach.down === "after" ? Effect.zipRight(self, fail) : self
+      })
+    )
+  const whenReachable = <A, E>(self: Effect.Effect<A, E>): Effect.Effect<A, E | StoreUnavailable> =>
+    Effect.zipRight(
+      moves,
+      Effect.suspend((): Effect.Effect<A, E | StoreUnavailable> => (reach.down === "before" ? fail : self))
+    )
+  const store = (known: Store.Store["Type"]) =>
+    Store.Store.of({
+      ...known,
+      get: (user, id) => through("get", known.get(user, id)),
+      metadata: (user, id) => through("metadata", known.metadata(user, id)),
+      all: (user) => through("all", known.all(user)),
+      sharing: (user, grant) => through("sharing", known.sharing(user, grant)),
+      openAttempt: (grant) => through("openAttempt", known.openAttempt(grant)),
+      // after a commit without an answer the store is there again
+      outcome: (id) => whenReachable(known.outcome(id)),
+      commit: (changes) => through("commit", known.commit(changes))
+    })
+  const heartbeats = (known: Processes.Heartbeats): Processes.Heartbeats => ({
+    ...known,
+    beat: (id) => whenReachable(known.beat(id)),
+    end: (id) => Effect.suspend(() => (reach.down === "never" ? known.end(id) : fail))
+  })
+  return { reach, store, heartbeats }
+}
+
+/**
+ * Everything in memory, over a scripted handler: by default the only process there is, or one of several on an engine, at
+ * one provider, each with a spool of its own.
+ */
+export const world = (
+  options: Service.Options & {
+    readonly provider?: Partial<typeof Provider.Encoded>
+    readonly engine?: Engine
+    readonly at?: ReturnType<typeof make>
+  } = {}
+) => {
+  const { handler, layer: handlers, scripted } = options.at ?? make(options.provider)
+  const { heartbeats, reach, store } = makeReach()
+  const reached = (driver: Effect.Effect<Driver>) =>
+    Layer.effect(Store.Store, Effect.map(Store.Store, store)).pipe(Layer.provide(Layer.orDie(Store.layer(driver))))
+  const { engine } = options
+  const shared =
+    engine === undefined
+      ? Layer.mergeAll(
+          Layer.provideMerge(Layer.merge(reached(Memory.make), AuthorizationStore.layerMemory), Cipher.layerMemory),
+          LeaseStore.layerMemory,
+          LockService.layerMemory,
+          AuditLog.layerMemory,
+          Processes.layerSole
+        )
+      : Layer.mergeAll(
+          Layer.provideMerge(reached(Effect.succeed(engine.driver)), Layer.succeedContext(engine.ports)),
+          Layer.orDie(Processes.layer(Effect.succeed(heartbeats(engine.heartbeats))))
+        )
+  const ports = Layer.merge(Layer.provideMerge(Receipts.layerMemory, shared), handlers)
   const layer = Layer.provideMerge(Service.layer({ sweeper: false, ...options }), ports)
   return { provider: scripted, handler, reach, layer }
 }

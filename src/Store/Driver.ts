@@ -152,7 +152,8 @@ export interface Driver {
   readonly sharing: (userId: string, grant: string) => Effect.Effect<ReadonlyArray<CredentialRow>, StoreUnavailable>
   readonly openAttempt: (grant: string) => Effect.Effect<Option.Option<AttemptRow>, StoreUnavailable>
   readonly openAttempts: Effect.Effect<ReadonlyArray<AttemptRow>, StoreUnavailable>
-  readonly isOpen: (attemptId: string) => Effect.Effect<boolean, StoreUnavailable>
+  /** `open` while it has none; none for an attempt that nobody knows (any more). */
+  readonly outcome: (attemptId: string) => Effect.Effect<Option.Option<string>, StoreUnavailable>
   /** Due at or before `by`, ordered by `dueAt`. */
   readonly revocations: (by: Date, limit: number) => Effect.Effect<ReadonlyArray<RevocationRow>, StoreUnavailable>
   /** The stored setting of that name: this one, if there was none yet. */

@@ -17,6 +17,9 @@ const after = (row: CredentialRow, cursor: { readonly createdAt: Date; readonly 
 const byCreation = (one: CredentialRow, other: CredentialRow) =>
   one.createdAt.getTime() - other.createdAt.getTime() || (one.id < other.id ? -1 : 1)
 
+/** More than could matter to anybody, and little to keep. */
+const rememberedOutcomes = 10_000
+
 /**
  * A driver over plain maps. A commit is one synchronous step: nobody sees half of it.
  *
@@ -25,8 +28,10 @@ const byCreation = (one: CredentialRow, other: CredentialRow) =>
  */
 export const make: Effect.Effect<Driver> = Effect.sync(() => {
   const users = new Map<string, Map<string, CredentialRow>>()
-  /** The open ones: nothing asks for the others. */
+  /** The open ones. */
   const attempts = new Map<string, AttemptRow>()
+  /** How the last of the others ended. */
+  const outcomes = new Map<string, string>()
   const revocations = new Map<string, RevocationRow>()
   const settings = new Map<string, SettingRow>()
   const forgotten = new Map<string, Date>()
@@ -96,8 +101,14 @@ export const make: Effect.Effect<Driver> = Effect.sync(() => {
           throw new Conflict({ on: "attempt" })
         }
         return put(attempts, change.row.id, change.row)
-      case "CloseAttempt":
-        return put(attempts, open(change.id).id, undefined)
+      case "CloseAttempt": {
+        const reopen = put(attempts, open(change.id).id, undefined)
+        const forget = put(outcomes, change.id, change.outcome)
+        return () => {
+          reopen()
+          forget()
+        }
+      }
       case "ExpireAttempt":
         return put(attempts, change.id, { ...open(change.id), deadline: change.at })
       case "Enqueue":
@@ -123,6 +134,10 @@ export const make: Effect.Effect<Driver> = Effect.sync(() => {
       for (const step of undo.toReversed()) step()
       throw error
     }
+    for (const id of outcomes.keys()) {
+      if (outcomes.size <= rememberedOutcomes) break
+      outcomes.delete(id)
+    }
   }
 
   return {
@@ -147,7 +162,8 @@ export const make: Effect.Effect<Driver> = Effect.sync(() => {
       ),
     openAttempt: (grant) => Effect.sync(() => Option.fromNullable(openFor(grant))),
     openAttempts: Effect.sync(() => [...attempts.values()]),
-    isOpen: (attemptId) => Effect.sync(() => attempts.has(attemptId)),
+    outcome: (attemptId) =>
+      Effect.sync(() => (attempts.has(attemptId) ? Option.some("open") : Option.fromNullable(outcomes.get(attemptId)))),
     revocations: (by, limit) =>
       Effect.sync(() =>
         [...revocations.values()]

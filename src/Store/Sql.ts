@@ -13,6 +13,7 @@ import type * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import type { Cipher } from "../Cipher.ts"
 import type { StoreUnavailable } from "../CredentialsError.ts"
+import * as EngineClock from "../Database/EngineClock.ts"
 import * as Statement from "../Database/Statement.ts"
 import * as Rewrapping from "../Rewrapping/Sql.ts"
 import * as Store from "../Store.ts"
@@ -25,23 +26,10 @@ import { attempts, credentials, renewals, revocations, settings } from "./Tables
  * @since 0.1.0
  * @category models
  */
-export interface Options {
-  /**
-   * Whose time is the engine's: `process`, Effect's `Clock`, where this process is the only one (the embedded engine);
-   * `database` where several processes must agree.
-   */
-  readonly clock: "process" | "database"
-}
+export type Options = EngineClock.Options
 
 /** "ecfu": the space of the locks on users, apart from whatever else locks in this database. */
 const userLocks = 0x65_63_66_75
-
-/** The engine's time, inside a statement. */
-const timeBy = (sql: SqlClient.SqlClient, clock: Options["clock"]): Effect.Effect<Fragment> =>
-  clock === "process"
-    ? Effect.map(DateTime.now, (now) => sql`${DateTime.toDateUtc(now)}::timestamptz`)
-    : // not clock_timestamp(), which may differ from row to row: no index would be used
-      Effect.succeed(sql.literal("now()"))
 
 /**
  * A driver over the tables of `migrations`.
@@ -64,7 +52,7 @@ export const make = Effect.fnUntraced(function* (
   const attemptColumns = sql.literal(attempts.selection)
   const revocationColumns = sql.literal(revocations.selection)
   const settingColumns = sql.literal(settings.selection)
-  const time = timeBy(sql, options.clock)
+  const time = EngineClock.timeBy(sql, options)
 
   const orConflict = (
     statement: Effect.Effect<ReadonlyArray<unknown>, SqlError>,
@@ -262,8 +250,14 @@ export const make = Effect.fnUntraced(function* (
     openAttempts: Statement.read(
       sql<AttemptRow>`select ${attemptColumns} from attempts where outcome is null order by started_at, id`
     ),
-    isOpen: (attemptId) =>
-      Statement.read(Effect.map(sql`select 1 from attempts where ${open(attemptId)}`, (rows) => rows.length > 0)),
+    outcome: (attemptId) =>
+      Statement.read(
+        Effect.map(
+          sql<{ readonly outcome: string }>`
+            select coalesce(outcome, 'open') as outcome from attempts where id = ${attemptId}`,
+          ([row]) => Option.map(Option.fromNullable(row), ({ outcome }) => outcome)
+        )
+      ),
     revocations: (by, limit) =>
       Statement.read(
         sql<RevocationRow>`
@@ -324,7 +318,7 @@ export const prune = Effect.fnUntraced(function* (
 ): Effect.fn.Return<void, StoreUnavailable, SqlClient.SqlClient> {
   const sql = (yield* SqlClient.SqlClient).withoutTransforms()
   yield* Statement.write(
-    Effect.flatMap(timeBy(sql, options.clock), (now) =>
+    Effect.flatMap(EngineClock.timeBy(sql, options), (now) =>
       Effect.zipRight(
         sql`delete from attempts where outcome is not null and finished_at < ${now} - interval '30 days'`,
         sql`delete from forgotten_users where at < ${now} - interval '1 day'`

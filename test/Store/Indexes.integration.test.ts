@@ -161,7 +161,7 @@ it.scopedLive(
         ["sharing", store.sharing(userId, "grant 1"), ["credentials_granted"]],
         ["openAttempt", store.openAttempt("open"), ["attempts_open"]],
         ["openAttempts", store.openAttempts, ["attempts_open"]],
-        ["isOpen", store.isOpen("open"), ["attempts_pkey", "attempts_open"]],
+        ["outcome", store.outcome("open"), ["attempts_pkey"]],
         ["revocations", store.revocations(at, 100), ["revocations_due"]],
         ["rows under a key", store.sealed.credentials.page("k0", Option.some([userId, "1"]), 100), [sealedWith]],
         ["rows under other keys", store.sealed.credentials.besides("k1"), [sealedWith]],

@@ -136,7 +136,7 @@ describe("commits", () => {
           assert.strictEqual(error._tag, "StoreUnavailable")
           assert.strictEqual(proxy.lost(), 1)
           yield* proxy.loseCommits("none")
-          assert.isTrue(yield* driver.isOpen(attempt.id))
+          assert.deepStrictEqual(yield* driver.outcome(attempt.id), Option.some("open"))
           assert.isTrue(Option.isSome(yield* driver.find(credential.userId, credential.id)))
           // done again it is told apart from another's
           const again = yield* Effect.flip(driver.commit([create(credential), RowChange.OpenAttempt({ row: attempt })]))
@@ -170,7 +170,7 @@ describe("commits", () => {
         yield* proxy.cut
         assert.strictEqual((yield* Fiber.join(committing))._tag, "StoreUnavailable")
         yield* Fiber.interrupt(blocking)
-        assert.isFalse(yield* driver.isOpen(attempt.id))
+        assert.deepStrictEqual(yield* driver.outcome(attempt.id), Option.none())
       })
   )
 
@@ -189,7 +189,7 @@ describe("commits", () => {
       yield* proxy.delay(0)
       const isThere = (yield* count(sql, "attempts")) === 1
       assert.strictEqual(either._tag, "Left")
-      assert.strictEqual(yield* driver.isOpen(attempt.id), isThere)
+      assert.strictEqual(Option.isSome(yield* driver.outcome(attempt.id)), isThere)
     })
   )
 })

@@ -65,6 +65,7 @@ const tables = [
   "forgotten_users",
   "authorizations",
   "leases",
+  "processes",
   "api_keys",
   "audit_events"
 ]
@@ -185,7 +186,7 @@ withLayer(services, { timeout: "60 seconds" })("Store/Sql", (it) => {
       yield* TestClock.adjust("1 millis")
       yield* Sql.prune({ clock: "process" })
       assert.strictEqual(yield* stored, 1)
-      assert.isTrue(yield* store.isOpen(open.id))
+      assert.deepStrictEqual(yield* store.outcome(open.id), Option.some("open"))
     })
   )
 

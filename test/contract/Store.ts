@@ -401,22 +401,24 @@ export const suite = <E>(name: string, driver: Layer.Layer<StoreDriver, E>) => {
         yield* conflicts("attempt", commit(Change.OpenAttempt({ attempt: second })))
         yield* conflicts("attempt", commit(Change.OpenAttempt({ attempt: first })))
         yield* commit(Change.OpenAttempt({ attempt: newAttempt(newGrant()) }))
-        assert.isTrue(yield* store.isOpen(first.id))
-        assert.isFalse(yield* store.isOpen(second.id))
+        assert.deepStrictEqual(yield* store.outcome(first.id), Option.some("open"))
+        assert.deepStrictEqual(yield* store.outcome(second.id), Option.none())
         yield* commit(Change.CloseAttempt({ id: first.id, outcome: "failed" }))
-        assert.isFalse(yield* store.isOpen(first.id))
+        assert.deepStrictEqual(yield* store.outcome(first.id), Option.some("failed"))
         assert.deepStrictEqual(yield* store.openAttempt(grant), Option.none())
         yield* commit(Change.OpenAttempt({ attempt: second }))
         assert.deepStrictEqual(yield* store.openAttempt(grant), Option.some(second))
       })
     )
 
-    it.effect("an attempt is closed once, whatever its outcome", () =>
+    it.effect("an attempt is closed once, whatever its outcome, which is remembered", () =>
       Effect.gen(function* () {
+        const store = yield* Store.Store
         for (const outcome of ["saved", "superseded", "refused", "failed", "lost", "probed"] as const) {
           const attempt = newAttempt(newGrant())
           yield* commit(Change.OpenAttempt({ attempt }))
           yield* commit(Change.CloseAttempt({ id: attempt.id, outcome }))
+          assert.deepStrictEqual(yield* store.outcome(attempt.id), Option.some(outcome))
           yield* conflicts("attempt", commit(Change.CloseAttempt({ id: attempt.id, outcome })))
           yield* conflicts("attempt", commit(Change.ExpireAttempt({ id: attempt.id, at: longAgo })))
         }
@@ -583,7 +585,7 @@ export const suite = <E>(name: string, driver: Layer.Layer<StoreDriver, E>) => {
           yield* isMissing(after)
           yield* isStored(kept)
           yield* isStored(removed)
-          assert.isFalse(yield* store.isOpen(attempt.id))
+          assert.deepStrictEqual(yield* store.outcome(attempt.id), Option.none())
           assert.deepStrictEqual(yield* store.openAttempt(held.grant), Option.some(held))
           assert.notInclude(
             (yield* store.revocations(10_000)).map(({ id }) => id),
