@@ -12,6 +12,8 @@ import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
 import { join } from "node:path"
+import * as AuthorizationStore from "./AuthorizationStore/Sql.ts"
+import * as Cipher from "./Cipher.ts"
 import * as Embedded from "./Database/Embedded.ts"
 import * as Server from "./Database/Server.ts"
 import * as SoleProcess from "./Database/SoleProcess.ts"
@@ -20,8 +22,10 @@ import * as RedisLocks from "./LockService/Redis.ts"
 import * as migrations from "./migrations.ts"
 import * as Processes from "./Processes.ts"
 import * as SqlProcesses from "./Processes/Sql.ts"
+import * as Receipts from "./Receipts/Directory.ts"
 import * as Redis from "./Redis.ts"
 import type { Settings } from "./Settings.ts"
+import * as SqlStore from "./Store/Sql.ts"
 
 /**
  * There are no locks to be had at REDIS_URL.
@@ -52,12 +56,14 @@ export class RedisUnreachable extends Data.TaggedError("RedisUnreachable")<{
  * @category models
  */
 export interface Engine {
-  /** Whose clock counts: that of all who share the database, or the process's where there is one process. */
   readonly clock: "process" | "database"
   readonly context: Context.Context<SqlClient | LockService.LockService | Processes.Processes>
   /** Fails when another process may have taken this one's place; never succeeds. */
   readonly lost: Effect.Effect<never, SoleProcess.SoleProcessLost>
 }
+
+/** Whose clock counts: that of all who share the database, or the process's where there is one process. */
+const clockOf = (settings: Settings) => (Option.isSome(settings.databaseUrl) ? "database" : "process")
 
 const embedded = (settings: Settings) =>
   Layer.provideMerge(migrations.layer, Embedded.layer({ directory: join(settings.dataDirectory, "database") }))
@@ -68,6 +74,32 @@ const server = (url: Redacted.Redacted) =>
     Layer.provide(migrations.layer, Server.layer({ url, poolSize: 1, patience: "10 minutes" })),
     Server.layer({ url })
   )
+
+/**
+ * The database of the settings, with its tables as this version wants them.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const database = (
+  settings: Settings
+): Layer.Layer<
+  SqlClient,
+  Layer.Layer.Error<ReturnType<typeof server>> | Layer.Layer.Error<ReturnType<typeof embedded>>
+> => (Option.isSome(settings.databaseUrl) ? server(settings.databaseUrl.value) : embedded(settings))
+
+/**
+ * What is kept sealed, in the database and in `DATA_DIR`.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const sealed = (settings: Settings) =>
+  Layer.mergeAll(
+    SqlStore.layer({ clock: clockOf(settings) }),
+    AuthorizationStore.layer,
+    Receipts.layer({ directory: join(settings.dataDirectory, "receipts") })
+  ).pipe(Layer.provide(Cipher.layer(settings.encryptionKeys)))
 
 const redisLocks = (url: Redacted.Redacted) => {
   const { host } = new URL(Redacted.value(url))
@@ -89,19 +121,17 @@ export const make = Effect.fnUntraced(function* (settings: Settings) {
     Option.isSome(databaseUrl) && Option.isNone(redisUrl)
       ? yield* SoleProcess.acquire({ url: databaseUrl.value })
       : { lost: Effect.never }
-  const database = yield* Option.isSome(databaseUrl)
-    ? Layer.build(server(databaseUrl.value))
-    : Layer.build(embedded(settings))
+  const tables = yield* Layer.build(database(settings))
   const locks = yield* Option.isSome(redisUrl)
     ? Layer.build(redisLocks(redisUrl.value))
     : Layer.build(LockService.layerMemory)
-  const clock = Option.isSome(databaseUrl) ? "database" : "process"
+  const clock = clockOf(settings)
   const processes = yield* Option.isSome(databaseUrl) && Option.isSome(redisUrl)
-    ? Layer.build(Layer.provide(SqlProcesses.layer({ clock }), Layer.succeedContext(database)))
+    ? Layer.build(Layer.provide(SqlProcesses.layer({ clock }), Layer.succeedContext(tables)))
     : Layer.build(Processes.layerSole)
   return {
     clock,
-    context: Context.mergeAll(database, locks, processes),
+    context: Context.mergeAll(tables, locks, processes),
     lost: sole.lost
   } satisfies Engine
 })

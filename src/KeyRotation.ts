@@ -25,6 +25,8 @@ export interface Options {
   readonly batchSize?: number | undefined
   /** The pause after each batch; default none. */
   readonly pause?: Duration.DurationInput | undefined
+  /** The kinds of rows to go through, by name; default all. */
+  readonly only?: ReadonlyArray<string> | undefined
   /** Called when the number of rows is known, and after each batch. */
   readonly onProgress?: ((progress: Progress) => Effect.Effect<void>) | undefined
 }
@@ -108,15 +110,17 @@ export const layer: Layer.Layer<KeyRotation, never, Store | AuthorizationStore |
     const receipts = yield* Receipts
     const all: ReadonlyArray<Kind> = [...store.rewrapping, authorizations.rewrapping, receipts.rewrapping]
 
-    const left = Effect.map(
-      Effect.forEach(all, ({ left, name }) => Effect.map(left, (counts) => ({ name, left: counts }))),
-      (kinds) => kinds.filter((kind) => kind.left.length > 0)
-    )
+    const leftOf = (kinds: ReadonlyArray<Kind>) =>
+      Effect.map(
+        Effect.forEach(kinds, ({ left, name }) => Effect.map(left, (counts) => ({ name, left: counts }))),
+        (found) => found.filter((kind) => kind.left.length > 0)
+      )
 
     const run = Effect.fn("KeyRotation.run")(function* (options: Options = {}) {
+      const kinds = all.filter(({ name }) => options.only?.includes(name) ?? true)
       const batchSize = Math.max(1, options.batchSize ?? 500)
       const pause = options.pause === undefined ? Effect.void : Effect.sleep(options.pause)
-      const found = yield* left
+      const found = yield* leftOf(kinds)
       const total = found.reduce((rows, kind) => rows + sum(kind.left), 0)
       let rewrapped = 0
       const tell = (name: string) =>
@@ -156,9 +160,44 @@ export const layer: Layer.Layer<KeyRotation, never, Store | AuthorizationStore |
       })
 
       yield* tell(found[0]?.name ?? "")
-      return yield* Effect.forEach(all, rotate)
+      return yield* Effect.forEach(kinds, rotate)
     })
 
-    return KeyRotation.of({ left, run })
+    return KeyRotation.of({ left: leftOf(all), run })
   })
 )
+
+/**
+ * Runs once in the background, from the start on, and tells the log when there was something to do. For an engine that
+ * belongs to this process, or the part of it that does: of processes that share an engine, all must know the first key
+ * before anything is brought under it.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerBackground = (options: Options = {}): Layer.Layer<never, never, KeyRotation> =>
+  Layer.scopedDiscard(
+    Effect.gen(function* () {
+      const { run } = yield* KeyRotation
+      const once = Effect.gen(function* () {
+        const results = yield* run(options)
+        const [rows, closed] = [
+          results.reduce((total, { rewrapped }) => total + rewrapped, 0),
+          results.reduce((total, result) => total + result.closed, 0)
+        ]
+        const keyIds = [...new Set(results.flatMap(({ left }) => left.map(({ keyId }) => keyId)))].join()
+        if (rows > 0)
+          yield* Effect.logInfo("Stored rows were brought under the first key").pipe(Effect.annotateLogs({ rows }))
+        if (closed > 0) {
+          yield* Effect.logWarning("Stored rows do not open, and need a key that is not the first").pipe(
+            Effect.annotateLogs({ rows: closed, keyIds })
+          )
+        }
+      })
+      yield* once.pipe(
+        Effect.tapErrorCause(() => Effect.logWarning("Bringing stored rows under the first key failed: trying again")),
+        Effect.retry(Schedule.spaced("1 minute")),
+        Effect.forkScoped
+      )
+    })
+  )

@@ -15,6 +15,7 @@ import type { StoreUnavailable } from "./CredentialsError.ts"
 import * as Deletion from "./Deletion.ts"
 import * as Explanation from "./Explanation.ts"
 import * as HandlerRegistry from "./HandlerRegistry.ts"
+import * as KeyRotation from "./KeyRotation.ts"
 import * as Leases from "./Leases.ts"
 import * as LeaseStore from "./LeaseStore.ts"
 import * as Lending from "./Lending.ts"
@@ -67,6 +68,8 @@ export interface Options {
   readonly flow?: OAuthFlow.Options | undefined
   readonly attempts?: Attempts.Options | undefined
   readonly renewal?: Renewal.Options | undefined
+  /** Given: what is stored is brought under the first key in the background, where the engine is this process's alone. */
+  readonly keyRotation?: KeyRotation.Options | undefined
   /**
    * `false`: no work in the background; recovery happens as credentials are read, and of what one of several living
    * processes began, as they are read there.
@@ -97,7 +100,11 @@ export const layer = (options: Options = {}): Layer.Layer<UseCases, StoreUnavail
   )
   const background =
     options.sweeper === false ? Layer.empty : Sweeper.layer(options.sweeper).pipe(Layer.provide(Recovery.layer))
-  return Layer.merge(useCases, background).pipe(Layer.provide(shared))
+  const rotation =
+    options.keyRotation === undefined
+      ? Layer.empty
+      : KeyRotation.layerBackground(options.keyRotation).pipe(Layer.provide(KeyRotation.layer))
+  return Layer.mergeAll(useCases, background, rotation).pipe(Layer.provide(shared))
 }
 
 /**

@@ -227,11 +227,27 @@ const orProblem =
   <A, R>(effect: Effect.Effect<A, string, R>): Effect.Effect<A, BadSettings, R> =>
     Effect.mapError(effect, (problem) => new BadSettings({ problems: [`${variable}: ${problem}`] }))
 
-const kept = (dataDirectory: string, name: string, make: () => string) =>
+/** What is kept in `DATA_DIR`, by its name there. */
+type Keeping = (
+  dataDirectory: string,
+  name: string,
+  make: () => string
+) => Effect.Effect<KeptSecret.KeptSecret, BadSettings>
+
+const orMade: Keeping = (dataDirectory, name, make) =>
   KeptSecret.getOrMake(join(dataDirectory, name), make).pipe(
     Effect.mapError(
       (error) =>
         `cannot keep ${name} in ${dataDirectory} (${error.code ?? "unknown"}): expected a directory to write to`
+    ),
+    orProblem("DATA_DIR")
+  )
+
+const asItIs: Keeping = (dataDirectory, name) =>
+  KeptSecret.get(join(dataDirectory, name)).pipe(
+    Effect.mapError(
+      (error) =>
+        `${name} in ${dataDirectory} cannot be read (${error.code ?? "unknown"}): expected the directory of the server, or DATABASE_URL, ENCRYPTION_KEYS and ADMIN_API_KEY as the server has them`
     ),
     orProblem("DATA_DIR")
   )
@@ -304,14 +320,7 @@ const clientsFrom = (provider: ConfigProvider.ConfigProvider) => {
   }
 }
 
-/**
- * Reads every setting by the fiber's `ConfigProvider`, the files that they name, and the keys that are kept in
- * `DATA_DIR`, which are made at the first start.
- *
- * @since 0.1.0
- * @category constructors
- */
-export const load: Effect.Effect<Settings, BadSettings> = Effect.gen(function* () {
+const loadWith = Effect.fnUntraced(function* (kept: Keeping): Effect.fn.Return<Settings, BadSettings> {
   const given = yield* Effect.mapError(variables, (error) => new BadSettings({ problems: Setting.problems(error) }))
   const problems = together(given)
   if (problems.length > 0) return yield* new BadSettings({ problems })
@@ -349,3 +358,20 @@ export const load: Effect.Effect<Settings, BadSettings> = Effect.gen(function* (
     logFormat: given.logFormat
   }
 })
+
+/**
+ * Reads every setting by the fiber's `ConfigProvider`, the files that they name, and the keys that are kept in
+ * `DATA_DIR`, which are made at the first start.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const load: Effect.Effect<Settings, BadSettings> = loadWith(orMade)
+
+/**
+ * The same for what works on a server's data beside the server: keys that are not there are not made, but a problem.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const loadExisting: Effect.Effect<Settings, BadSettings> = loadWith(asItIs)

@@ -1,4 +1,3 @@
-#!/usr/bin/env node
 /**
  * The server as a program: settings, layers, one listener, one clear line when it cannot start.
  *
@@ -10,18 +9,14 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Schedule from "effect/Schedule"
-import { join } from "node:path"
 import * as ApiKeys from "./ApiKeys/Sql.ts"
 import * as AuditLog from "./AuditLog/Sql.ts"
-import * as AuthorizationStore from "./AuthorizationStore/Sql.ts"
-import * as Cipher from "./Cipher.ts"
 import { DirectoryInUse } from "./Database/DirectoryLock.ts"
 import * as Engine from "./Engine.ts"
 import * as HandlerRegistry from "./HandlerRegistry.ts"
 import * as LeaseStore from "./LeaseStore/Sql.ts"
 import * as Outbound from "./Outbound.ts"
 import * as ProviderCatalogue from "./ProviderCatalogue.ts"
-import * as Receipts from "./Receipts/Directory.ts"
 import { SecureCookies } from "./server/Browser.ts"
 import * as Crash from "./server/Crash.ts"
 import * as Listener from "./server/Listener.ts"
@@ -33,13 +28,8 @@ import * as Settings from "./Settings.ts"
 import * as SqlStore from "./Store/Sql.ts"
 import * as SystemCredentials from "./SystemCredentials.ts"
 
-const portsOf = (settings: Settings.Settings, engine: Engine.Engine) => {
-  const sealed = Layer.mergeAll(
-    SqlStore.layer(engine),
-    AuthorizationStore.layer,
-    Receipts.layer({ directory: join(settings.dataDirectory, "receipts") })
-  ).pipe(
-    Layer.provide(Cipher.layer(settings.encryptionKeys)),
+const portsOf = (settings: Settings.Settings) => {
+  const sealed = Engine.sealed(settings).pipe(
     Layer.provide(
       SystemCredentials.layer(settings.systemCredentials.credentials, { since: settings.systemCredentials.since })
     )
@@ -57,6 +47,9 @@ const portsOf = (settings: Settings.Settings, engine: Engine.Engine) => {
   )
 }
 
+/** Beside requests, on the thread that answers them. */
+const unhurried = { batchSize: 50, pause: "50 millis" } as const
+
 const urlOf = (host: string, port: number) => `http://${host.includes(":") ? `[${host}]` : host}:${port}`
 
 const serve = Effect.fnUntraced(function* (settings: Settings.Settings) {
@@ -65,6 +58,8 @@ const serve = Effect.fnUntraced(function* (settings: Settings.Settings) {
   const publicUrl = Option.getOrElse(settings.publicUrl, () => localUrl)
   const engine = yield* Engine.make(settings)
   const service = Service.layer({
+    // servers that share a database may not all know the first key yet: there an operator says when
+    keyRotation: Option.isNone(settings.databaseUrl) ? unhurried : { ...unhurried, only: ["receipts"] },
     sweeper: { prune: Effect.provide(SqlStore.prune(engine), engine.context) },
     flow: {
       publicUrl,
@@ -75,7 +70,7 @@ const serve = Effect.fnUntraced(function* (settings: Settings.Settings) {
   yield* Layer.build(
     Server.layer(listener, { patience: "8 seconds" }).pipe(
       Layer.provide(service),
-      Layer.provide(portsOf(settings, engine)),
+      Layer.provide(portsOf(settings)),
       Layer.provide(Layer.succeedContext(engine.context)),
       Layer.provide(Layer.succeed(SecureCookies, publicUrl.startsWith("https:")))
     )
@@ -123,10 +118,7 @@ const reasonOf = (cause: Cause.Cause<unknown>): string => {
   if (error instanceof DirectoryInUse) {
     return `DATA_DIR: another server works in ${error.directory}: stop that one, or set DATA_DIR to another directory.`
   }
-  if (error instanceof Error && "_tag" in error) return error.message
-  return Crash.fromCause(cause)
-    .map((crash) => [crash.error, ...crash.at].join("\n    at "))
-    .join("\n")
+  return Crash.reasonOf(cause)
 }
 
 const sayWhy = (cause: Cause.Cause<unknown>) =>

@@ -57,7 +57,7 @@ const floors: ReadonlyArray<ReadonlyArray<string>> = (textOf.get("index.ts") ?? 
 /** What the adapters of a database share: below the ports, and not in the map, as no program needs it. */
 const shared = ["Database", "Redis"]
 
-const edges = ["migrations", "api", "server", "Settings", "Engine", "main"]
+const edges = ["migrations", "api", "server", "Settings", "Engine", "main", "cli"]
 
 const [values = [], ...above] = floors
 const order = [...values, ...shared, ...above.flat(), ...edges]
@@ -167,6 +167,7 @@ describe("packages that drag something in", () => {
     pg: ["Database/Embedded.ts", "Database/Server.ts"],
     "@effect/sql-pg": ["Database/Embedded.ts", "Database/Server.ts"],
     "@electric-sql/pglite": ["Database/Cluster.ts", "Database/Embedded.ts"],
+    "@effect/cli": ["cli/CommandLine.ts", "cli/RotateKeys.ts"],
     undici: ["Outbound.ts"],
     ioredis: ["Redis.ts"],
     oauth4webapi: ["OAuthFlow.ts", "TokenEndpoint.ts", "TokenEndpoint/ClientAuth.ts"]
@@ -192,7 +193,7 @@ describe("packages that drag something in", () => {
   it("the map loads neither pg nor pglite, nor the adapters that need them", () => {
     const { own, packages } = loadedWith("index.ts")
     for (const name of packages) assert.notMatch(name, /^(pg|@electric-sql\/|@effect\/sql|ioredis)/)
-    for (const file of own) assert.notMatch(file, /\/Sql\.ts$|^Database|^(api|server|migrations|Settings|main)/)
+    for (const file of own) assert.notMatch(file, /\/Sql\.ts$|^Database|^(api|server|migrations|Settings|main|cli)/)
   })
 
   it("a noun of the map is loaded without an engine", () => {
@@ -251,9 +252,9 @@ describe("names", () => {
     )
   })
 
-  it("a file is a noun in PascalCase, but for the map, the program, the migrations and the list of built-in providers", () => {
+  it("a file is a noun in PascalCase, but for the map, the programs, the migrations and the list of built-in providers", () => {
     const named = /^(?:[a-z]+\/)?(?:[A-Z][A-Za-z0-9]*\/)*[A-Z][A-Za-z0-9]*\.ts$/
-    const others = new Set(["index.ts", "main.ts", "migrations.ts", "ProviderCatalogue/builtin.ts"])
+    const others = new Set(["index.ts", "main.ts", "cli.ts", "migrations.ts", "ProviderCatalogue/builtin.ts"])
     assert.deepStrictEqual(
       files.filter((file) => !named.test(file) && !others.has(file) && !/^migrations\/\d{4}_[a-z_]+\.ts$/.test(file)),
       []

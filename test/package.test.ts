@@ -94,6 +94,7 @@ describe("the packed package", () => {
       "package.json",
       "dist/index.js",
       "dist/index.d.ts",
+      "dist/cli.js",
       "dist/main.js",
       "dist/Store.d.ts",
       "src/index.ts"
@@ -107,8 +108,8 @@ describe("the packed package", () => {
   })
 
   it("has a program that a shell can start", async () => {
-    const main = await Fs.readFile(Path.join(installed(), "dist", "main.js"), "utf8")
-    assert.match(main, /^#!\/usr\/bin\/env node\n/)
+    const program = await Fs.readFile(Path.join(installed(), "dist", "cli.js"), "utf8")
+    assert.match(program, /^#!\/usr\/bin\/env node\n/)
   })
 })
 
@@ -190,7 +191,7 @@ describe("in a fresh folder", () => {
   })
 
   it("the server's program and internals are not to be imported", async () => {
-    for (const name of ["main", "internal/anything"]) {
+    for (const name of ["main", "cli", "cli/CommandLine", "internal/anything"]) {
       const ran = await program(`await import("effect-credentials/${name}")`)
       assert.include(ran.stderr, "ERR_PACKAGE_PATH_NOT_EXPORTED", name)
     }

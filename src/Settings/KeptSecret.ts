@@ -79,3 +79,14 @@ export const getOrMake = (file: string, make: () => string): Effect.Effect<KeptS
     },
     catch: (error) => error as NodeJS.ErrnoException
   })
+
+/**
+ * What a file keeps; fails when there is no such file.
+ *
+ * @since 0.1.0
+ */
+export const get = (file: string): Effect.Effect<KeptSecret, NodeJS.ErrnoException> =>
+  Effect.tryPromise({
+    try: async () => ({ file, text: Redacted.make((await readFile(file, "utf8")).trim()), fresh: false }),
+    catch: (error) => error as NodeJS.ErrnoException
+  })

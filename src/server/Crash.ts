@@ -5,6 +5,7 @@
  * @since 0.1.0
  */
 import * as Cause from "effect/Cause"
+import * as Option from "effect/Option"
 
 /**
  * @since 0.1.0
@@ -59,3 +60,16 @@ export const fromError = (error: unknown): ReadonlyArray<Crash> =>
  */
 export const fromCause = (cause: Cause.Cause<unknown>): ReadonlyArray<Crash> =>
   [...Cause.failures(cause), ...Cause.defects(cause)].flatMap(fromError)
+
+/**
+ * Why a program ends, for who started it: the words of an error that was foreseen, else the crash.
+ *
+ * @since 0.1.0
+ */
+export const reasonOf = (cause: Cause.Cause<unknown>): string => {
+  const error = Option.getOrUndefined(Cause.failureOption(cause))
+  if (error instanceof Error && "_tag" in error) return error.message
+  return fromCause(cause)
+    .map((crash) => [crash.error, ...crash.at].join("\n    at "))
+    .join("\n")
+}
