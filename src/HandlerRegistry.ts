@@ -14,7 +14,7 @@ import { InvalidRequest, MissingConfig, MissingTokenUrl, type UnknownProvider } 
 import type { Handler } from "./HandlerRegistry/Handler.ts"
 import * as Mcp from "./HandlerRegistry/Mcp.ts"
 import * as OAuth2 from "./HandlerRegistry/OAuth2.ts"
-import { Outbound } from "./Outbound.ts"
+import { listed, Outbound, token } from "./Outbound.ts"
 import { type Provider, requiredVariables, resolve } from "./Provider.ts"
 import { ProviderCatalogue } from "./ProviderCatalogue.ts"
 import type { Client } from "./TokenEndpoint.ts"
@@ -78,7 +78,10 @@ export const layer = (options: {
           () => new MissingConfig({ provider: provider.id, variables: requiredVariables(provider) })
         )
 
-      /** A provider whose URLs these variables fill, and this service's client there. */
+      /**
+       * A provider whose URLs these variables fill, and this service's client there. A variable fills a label or a
+       * segment, so a port is the definition's own.
+       */
       const configured = Effect.fnUntraced(function* (id: ProviderId, variables: Readonly<Record<string, string>>) {
         const template = yield* catalogue.get(id)
         const provider = yield* Effect.mapError(
@@ -91,7 +94,9 @@ export const layer = (options: {
       const known = (credential: OAuth2Credential) => {
         const extra = Redacted.value(credential.extra)
         return configured(credential.provider, variablesOf(extra)).pipe(
-          Effect.map(({ client, provider }) => OAuth2.make(outbound, provider, client, redirectUriOf(extra))),
+          Effect.map(({ client, provider }) =>
+            OAuth2.make(outbound, provider, client, listed(token), redirectUriOf(extra))
+          ),
           Effect.catchTag("InvalidRequest", () =>
             Effect.fail(new MissingTokenUrl({ credentialId: credential.id, provider: credential.provider }))
           )
@@ -102,12 +107,14 @@ export const layer = (options: {
         Option.match(Mcp.rebuild(Redacted.value(credential.extra)), {
           onNone: () =>
             Effect.fail(new MissingTokenUrl({ credentialId: credential.id, provider: credential.provider })),
-          onSome: ({ client, provider }) => Effect.succeed(OAuth2.make(outbound, provider, client))
+          onSome: ({ client, provider }) => Effect.succeed(OAuth2.make(outbound, provider, client, token))
         })
 
       return HandlerRegistry.of({
         forLogin: (id, variables) =>
-          Effect.map(configured(id, variables), ({ client, provider }) => OAuth2.make(outbound, provider, client)),
+          Effect.map(configured(id, variables), ({ client, provider }) =>
+            OAuth2.make(outbound, provider, client, listed(token))
+          ),
         of: (credential) => (credential.provider === Mcp.providerId ? ofMcp(credential) : known(credential)),
         isConfigured: (provider) => Option.isSome(options.clients(provider))
       })

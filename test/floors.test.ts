@@ -168,7 +168,8 @@ describe("packages that drag something in", () => {
     "@effect/sql-pg": ["Database/Embedded.ts", "Database/Server.ts"],
     "@electric-sql/pglite": ["Database/Cluster.ts", "Database/Embedded.ts"],
     "@effect/cli": ["cli/CommandLine.ts", "cli/RotateKeys.ts"],
-    undici: ["Outbound.ts"],
+    undici: ["Outbound/Exchange.ts"],
+    "node:dns": ["Outbound/Connection.ts"],
     ioredis: ["Redis.ts"],
     oauth4webapi: ["OAuthFlow.ts", "TokenEndpoint.ts", "TokenEndpoint/ClientAuth.ts"]
   }
@@ -180,6 +181,11 @@ describe("packages that drag something in", () => {
       for (const file of found) assert.include(allowed, file)
     })
   }
+
+  it("node:tls is Outbound's alone, but for types", () => {
+    const found = imports.filter(({ isType, to }) => to === "node:tls" && !isType).map(({ from }) => from)
+    assert.deepStrictEqual(found, ["Outbound/Connection.ts"])
+  })
 
   it("fetch is nobody's: every call goes through Outbound", () => {
     assert.deepStrictEqual(

@@ -7,7 +7,7 @@ import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import * as Redacted from "effect/Redacted"
 import type { Handler } from "./Handler.ts"
-import * as Outbound from "../Outbound.ts"
+import type * as Outbound from "../Outbound.ts"
 import { forClient, type Provider } from "../Provider.ts"
 import {
   type Client,
@@ -37,7 +37,7 @@ const link = (provider: Provider, client: Client, request: Parameters<Handler["a
 }
 
 /**
- * `redirectUri` is the one that the credential was logged in with, where that is known.
+ * Its calls have the profile: `token`, `listed` where the URLs are the operator's. `redirectUri` is the one that the credential was logged in with, where that is known.
  *
  * @since 0.1.0
  * @category constructors
@@ -46,10 +46,11 @@ export const make = (
   outbound: Outbound.Outbound["Type"],
   data: Provider,
   client: Client,
+  profile: Outbound.Profile,
   redirectUri?: string
 ): Handler => {
   const provider = forClient(data, client.id)
-  const send = Effect.flatMap((request: Outbound.OutboundRequest) => outbound.send(request, Outbound.token))
+  const send = Effect.flatMap((request: Outbound.OutboundRequest) => outbound.send(request, profile))
   return {
     provider,
     authorizationUrl: (request) => link(provider, client, request),
