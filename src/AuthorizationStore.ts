@@ -37,6 +37,10 @@ export const Authorization = Schema.Struct({
   returnTo: Schema.optionalWith(Schema.String, { exact: true }),
   /** The credential to reconnect in place. */
   credentialId: Schema.optionalWith(CredentialId, { exact: true }),
+  /** The id that a new credential gets; one that has it by then is replaced. Absent: a random one. */
+  newCredentialId: Schema.optionalWith(CredentialId, { exact: true }),
+  /** Whether the reconnected account may be another than before. */
+  anyAccount: Schema.optionalWith(Schema.Boolean, { exact: true }),
   /** The cookie that the callback demands, where the login is bound to a browser. */
   browserSecret: Schema.optionalWith(SecretText, { exact: true }),
   /** What the credential will keep: URL variables, an MCP server's endpoints and client. */

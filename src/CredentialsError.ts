@@ -255,7 +255,7 @@ export class ScopeMismatch extends Schema.TaggedError<ScopeMismatch>("effect-cre
 ) {
   readonly retryable = false
   override get message() {
-    return `The new version of credential ${this.credentialId} lacks scopes that it has now: ${this.missing.join(", ")}.`
+    return `Credential ${this.credentialId} lacks scopes that it needs: ${this.missing.join(", ")}.`
   }
 }
 

@@ -10,7 +10,7 @@ import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
 import type { Extra, OAuth2Credential, ProviderId } from "./Credential.ts"
-import { InvalidRequest, MissingConfig, MissingTokenUrl, type UnknownProvider } from "./CredentialsError.ts"
+import { InvalidRequest, MissingConfig, MissingTokenUrl, UnknownProvider } from "./CredentialsError.ts"
 import type { Handler } from "./HandlerRegistry/Handler.ts"
 import * as Mcp from "./HandlerRegistry/Mcp.ts"
 import * as OAuth2 from "./HandlerRegistry/OAuth2.ts"
@@ -31,6 +31,15 @@ export class HandlerRegistry extends Context.Tag("effect-credentials/HandlerRegi
       provider: ProviderId,
       variables: Readonly<Record<string, string>>
     ) => Effect.Effect<Handler, UnknownProvider | MissingConfig | InvalidRequest>
+    /** The handler that ends a login, by what the login keeps for its credential. */
+    readonly resume: (
+      provider: ProviderId,
+      extra: Extra
+    ) => Effect.Effect<Handler, UnknownProvider | MissingConfig | InvalidRequest>
+    /** The configured provider that is an issuer's, and this service's client there (RFC 8414). */
+    readonly atIssuer: (
+      issuer: string
+    ) => Effect.Effect<Option.Option<{ readonly provider: Provider; readonly client: Client }>, MissingConfig>
     /** The handler that renews and revokes a credential. */
     readonly of: (
       credential: OAuth2Credential
@@ -91,6 +100,11 @@ export const layer = (options: {
         return { provider, client: yield* clientOf(provider) }
       })
 
+      const forLogin: HandlerRegistry["Type"]["forLogin"] = (id, variables) =>
+        Effect.map(configured(id, variables), ({ client, provider }) =>
+          OAuth2.make(outbound, provider, client, listed(token))
+        )
+
       const known = (credential: OAuth2Credential) => {
         const extra = Redacted.value(credential.extra)
         return configured(credential.provider, variablesOf(extra)).pipe(
@@ -103,19 +117,31 @@ export const layer = (options: {
         )
       }
 
-      const ofMcp = (credential: OAuth2Credential) =>
-        Option.match(Mcp.rebuild(Redacted.value(credential.extra)), {
-          onNone: () =>
-            Effect.fail(new MissingTokenUrl({ credentialId: credential.id, provider: credential.provider })),
-          onSome: ({ client, provider }) => Effect.succeed(OAuth2.make(outbound, provider, client, token))
+      const ofMcp = (extra: Extra) =>
+        Option.map(Mcp.rebuild(extra), ({ client, provider }) => OAuth2.make(outbound, provider, client, token))
+
+      const resume: HandlerRegistry["Type"]["resume"] = (id, extra) =>
+        id === Mcp.providerId
+          ? Effect.mapError(ofMcp(extra), () => new UnknownProvider({ provider: id }))
+          : forLogin(id, variablesOf(extra))
+
+      const atIssuer: HandlerRegistry["Type"]["atIssuer"] = (issuer) =>
+        Option.match(Option.fromNullable(catalogue.all.find((provider) => provider.issuer === issuer)), {
+          onNone: () => Effect.succeed(Option.none()),
+          onSome: (provider) => Effect.map(clientOf(provider), (client) => Option.some({ provider, client }))
         })
 
       return HandlerRegistry.of({
-        forLogin: (id, variables) =>
-          Effect.map(configured(id, variables), ({ client, provider }) =>
-            OAuth2.make(outbound, provider, client, listed(token))
-          ),
-        of: (credential) => (credential.provider === Mcp.providerId ? ofMcp(credential) : known(credential)),
+        forLogin,
+        resume,
+        atIssuer,
+        of: (credential) =>
+          credential.provider === Mcp.providerId
+            ? Effect.mapError(
+                ofMcp(Redacted.value(credential.extra)),
+                () => new MissingTokenUrl({ credentialId: credential.id, provider: credential.provider })
+              )
+            : known(credential),
         isConfigured: (provider) => Option.isSome(options.clients(provider))
       })
     })

@@ -37,7 +37,7 @@ import {
   type Undecryptable,
   type UnknownProvider
 } from "./CredentialsError.ts"
-import { HandlerRegistry, variablesOf } from "./HandlerRegistry.ts"
+import { HandlerRegistry } from "./HandlerRegistry.ts"
 import { credentialKey, LockService } from "./LockService.ts"
 import { Revocations } from "./Revocations.ts"
 import { Change, Store } from "./Store.ts"
@@ -136,17 +136,6 @@ export const layer: Layer.Layer<Login, never, Store | HandlerRegistry | LockServ
           yield* note({ kind: "login_abandoned", userId, credentialId: id, provider })
         }).pipe(Effect.ignore)
 
-      const create = Effect.fnUntraced(function* (pending: Authorization, variant: OAuth2, extra: Extra) {
-        const id = CredentialId.to.make(randomUUID())
-        const credential = credentialOf(pending, id, variant, extra, yield* DateTime.now)
-        const created = Change.Create({ credential, unlessForgottenSince: Option.some(pending.createdAt) })
-        yield* store.commit([created]).pipe(
-          // the user was deleted while they logged in
-          Effect.catchTag("Conflict", () => Effect.zipRight(abandon(credential), new AuthorizationExpired()))
-        )
-        return credential
-      })
-
       /** Stores the new grant in the place of the old one; what the login does not bring goes with it. */
       const reconnect = Effect.fnUntraced(function* (
         pending: Authorization,
@@ -168,10 +157,14 @@ export const layer: Layer.Layer<Login, never, Store | HandlerRegistry | LockServ
           }
           const before = subjectOf(stored.extra)
           const after = subjectOf(next.extra)
-          if (Option.isSome(before) && Option.isSome(after) && before.value !== after.value) {
-            return yield* new AccountMismatch({ credentialId: id })
-          }
-          yield* store.commit([Change.Replace({ credential: next })])
+          const isOther = Option.isSome(before) && Option.isSome(after) && before.value !== after.value
+          if (isOther && pending.anyAccount !== true) return yield* new AccountMismatch({ credentialId: id })
+          const revocation = yield* revocations.planReplaced(stored, next)
+          yield* store.commit([
+            Change.Replace({ credential: next }),
+            ...Option.toArray(revocation).map((planned) => Change.Enqueue({ revocation: planned }))
+          ])
+          if (Option.isSome(revocation)) yield* Effect.forkDaemon(Effect.ignore(revocations.attempt(revocation.value)))
           return next
         })
         const untilStored: Effect.Effect<
@@ -187,13 +180,28 @@ export const layer: Layer.Layer<Login, never, Store | HandlerRegistry | LockServ
         )
       })
 
+      const create = Effect.fnUntraced(function* (pending: Authorization, variant: OAuth2, extra: Extra) {
+        const id = pending.newCredentialId ?? CredentialId.to.make(randomUUID())
+        const credential = credentialOf(pending, id, variant, extra, yield* DateTime.now)
+        const created = Change.Create({ credential, unlessForgottenSince: Option.some(pending.createdAt) })
+        const conflict = yield* store
+          .commit([created])
+          .pipe(Effect.as(undefined), Effect.catchTag("Conflict", Effect.succeed))
+        if (conflict === undefined) return credential
+        // another login for the same place ended first
+        if (conflict.on === "exists") return yield* reconnect(pending, id, variant, extra)
+        // the user was deleted while they logged in
+        yield* abandon(credential)
+        return yield* new AuthorizationExpired()
+      })
+
       const complete: Login["Type"]["complete"] = Effect.fn("Login.complete")(function* (
         pending: Authorization,
         code: Redacted.Redacted
       ) {
         const extra = Redacted.value(pending.extra)
         const handler = yield* Effect.catchTag(
-          handlers.forLogin(pending.provider, variablesOf(extra)),
+          handlers.resume(pending.provider, extra),
           "InvalidRequest",
           () => new AuthorizationExpired()
         )

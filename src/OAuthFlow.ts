@@ -16,7 +16,7 @@ import { createHash, randomBytes, timingSafeEqual } from "node:crypto"
 import { calculatePKCECodeChallenge } from "oauth4webapi"
 import { type AuditLog, record } from "./AuditLog.ts"
 import { type Authorization, AuthorizationStore } from "./AuthorizationStore.ts"
-import type { CredentialId, Metadata, ProviderId, UserId } from "./Credential.ts"
+import type { CredentialId, Extra, Metadata, ProviderId, UserId } from "./Credential.ts"
 import {
   AuthorizationDenied,
   AuthorizationExpired,
@@ -29,9 +29,11 @@ import {
   type Undecryptable,
   type UnknownProvider
 } from "./CredentialsError.ts"
-import { HandlerRegistry, variablesOf } from "./HandlerRegistry.ts"
+import { HandlerRegistry } from "./HandlerRegistry.ts"
+import type { Handler } from "./HandlerRegistry/Handler.ts"
 import { Login, type LoginError } from "./Login.ts"
 import { Store } from "./Store.ts"
+import { withdrawn } from "./TokenSet.ts"
 
 /**
  * @since 0.1.0
@@ -48,6 +50,30 @@ export interface AuthorizeOptions {
   readonly variables?: Readonly<Record<string, string>> | undefined
   /** Only the browser that opens `authorizationUrl` can finish. */
   readonly bindBrowser?: boolean | undefined
+}
+
+/**
+ * A login at a handler's provider, for what its credential will keep.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface BeginOptions extends Omit<AuthorizeOptions, "variables"> {
+  /** The id that a new credential gets; one that has it by then is replaced. Default: a random one. */
+  readonly newCredentialId?: CredentialId | undefined
+  /** Whether a reconnected account may be another than before. Default `false`. */
+  readonly anyAccount?: boolean | undefined
+  readonly extra: Redacted.Redacted<Extra>
+}
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export interface Begun {
+  readonly authorizationUrl: Redacted.Redacted
+  readonly state: Redacted.Redacted
+  readonly expiresAt: DateTime.Utc
 }
 
 /**
@@ -96,14 +122,13 @@ export class OAuthFlow extends Context.Tag("effect-credentials/OAuthFlow")<
       userId: UserId,
       provider: ProviderId,
       options: AuthorizeOptions
-    ) => Effect.Effect<
-      {
-        readonly authorizationUrl: Redacted.Redacted
-        readonly state: Redacted.Redacted
-        readonly expiresAt: DateTime.Utc
-      },
-      AuthorizeError
-    >
+    ) => Effect.Effect<Begun, AuthorizeError>
+    /** The same at a provider that its handler knows. */
+    readonly begin: (
+      userId: UserId,
+      handler: Handler,
+      options: BeginOptions
+    ) => Effect.Effect<Begun, InvalidRequest | StoreUnavailable>
     /** Where a browser-bound login goes on, and the cookie that its callback will demand. */
     readonly start: (
       state: Redacted.Redacted
@@ -126,6 +151,8 @@ export class OAuthFlow extends Context.Tag("effect-credentials/OAuthFlow")<
     ) => Effect.Effect<{
       readonly returnTo: Option.Option<string>
       readonly result: Either.Either<Metadata, CallbackError>
+      /** The scopes that were asked for and not granted. */
+      readonly withheld: ReadonlyArray<string>
     }>
   }
 >() {}
@@ -196,55 +223,61 @@ export const layer = (
         }
       })
 
-      const authorize: OAuthFlow["Type"]["authorize"] = Effect.fn("OAuthFlow.authorize")(
-        function* (userId, provider, asked) {
-          const handler = yield* handlers.forLogin(provider, asked.variables ?? {})
-          if (asked.returnTo !== undefined && !options.returnUrls.includes(asked.returnTo)) {
-            const expected = "one of the URLs that RETURN_URLS lists"
-            return yield* new InvalidRequest({ issues: [{ field: "returnTo", expected }] })
-          }
-          if (asked.credentialId !== undefined) yield* mayReconnect(userId, provider, asked.credentialId)
-          const state = random()
-          const codeVerifier = handler.provider.pkce === "unsupported" ? undefined : random()
-          const browserSecret = asked.bindBrowser === true ? random() : undefined
-          const scopes = asked.scopes ?? handler.provider.defaultScopes
-          const codeChallenge =
-            codeVerifier === undefined
-              ? undefined
-              : yield* Effect.promise(() => calculatePKCECodeChallenge(Redacted.value(codeVerifier)))
-          const now = yield* DateTime.now
-          const expiresAt = DateTime.addDuration(now, lifetime)
-          const authorizationUrl = handler.authorizationUrl({
-            state,
-            redirectUri: options.redirectUri,
-            scopes,
-            codeChallenge
-          })
-          yield* authorizations.put(state, {
-            userId,
-            provider,
-            createdAt: now,
-            expiresAt,
-            authorizationUrl,
-            redirectUri: options.redirectUri,
-            scopes,
-            ...(codeVerifier !== undefined && { codeVerifier }),
-            ...(browserSecret !== undefined && { browserSecret }),
-            ...(asked.returnTo !== undefined && { returnTo: asked.returnTo }),
-            ...(asked.credentialId !== undefined && { credentialId: asked.credentialId }),
-            extra: Redacted.make(asked.variables === undefined ? {} : { variables: asked.variables })
-          })
-          yield* note({ kind: "login_begun", userId, provider })
-          return {
-            authorizationUrl:
-              browserSecret === undefined
-                ? authorizationUrl
-                : Redacted.make(`${options.publicUrl}/oauth/start/${Redacted.value(state)}`),
-            state,
-            expiresAt
-          }
+      const begin: OAuthFlow["Type"]["begin"] = Effect.fn("OAuthFlow.begin")(function* (userId, handler, asked) {
+        if (asked.returnTo !== undefined && !options.returnUrls.includes(asked.returnTo)) {
+          const expected = "one of the URLs that RETURN_URLS lists"
+          return yield* new InvalidRequest({ issues: [{ field: "returnTo", expected }] })
         }
-      )
+        const provider = handler.provider.id
+        const state = random()
+        const codeVerifier = handler.provider.pkce === "unsupported" ? undefined : random()
+        const browserSecret = asked.bindBrowser === true ? random() : undefined
+        const scopes = asked.scopes ?? handler.provider.defaultScopes
+        const codeChallenge =
+          codeVerifier === undefined
+            ? undefined
+            : yield* Effect.promise(() => calculatePKCECodeChallenge(Redacted.value(codeVerifier)))
+        const now = yield* DateTime.now
+        const expiresAt = DateTime.addDuration(now, lifetime)
+        const { redirectUri } = options
+        const authorizationUrl = handler.authorizationUrl({ state, redirectUri, scopes, codeChallenge })
+        yield* authorizations.put(state, {
+          userId,
+          provider,
+          createdAt: now,
+          expiresAt,
+          authorizationUrl,
+          redirectUri,
+          scopes,
+          ...(codeVerifier !== undefined && { codeVerifier }),
+          ...(browserSecret !== undefined && { browserSecret }),
+          ...(asked.returnTo !== undefined && { returnTo: asked.returnTo }),
+          ...(asked.credentialId !== undefined && { credentialId: asked.credentialId }),
+          ...(asked.newCredentialId !== undefined && { newCredentialId: asked.newCredentialId }),
+          ...(asked.anyAccount !== undefined && { anyAccount: asked.anyAccount }),
+          extra: asked.extra
+        })
+        yield* note({ kind: "login_begun", userId, provider })
+        return {
+          authorizationUrl:
+            browserSecret === undefined
+              ? authorizationUrl
+              : Redacted.make(`${options.publicUrl}/oauth/start/${Redacted.value(state)}`),
+          state,
+          expiresAt
+        }
+      })
+
+      const authorize: OAuthFlow["Type"]["authorize"] = Effect.fn("OAuthFlow.authorize")(function* (
+        userId,
+        provider,
+        { variables, ...asked }
+      ) {
+        const handler = yield* handlers.forLogin(provider, variables ?? {})
+        if (asked.credentialId !== undefined) yield* mayReconnect(userId, provider, asked.credentialId)
+        const extra = Redacted.make(variables === undefined ? {} : { variables })
+        return yield* begin(userId, handler, { ...asked, extra })
+      })
 
       /** What a login that was taken comes to. */
       const conclude = Effect.fnUntraced(function* (
@@ -252,9 +285,14 @@ export const layer = (
         { code, error, iss }: CallbackParameters
       ): Effect.fn.Return<Metadata, CallbackError> {
         const { provider } = pending
-        const handler = yield* Effect.option(handlers.forLogin(provider, variablesOf(Redacted.value(pending.extra))))
-        const issuer = Option.flatMapNullable(handler, (known) => known.provider.issuer)
-        if (iss !== undefined && Option.isSome(issuer) && issuer.value !== iss) {
+        const known = Option.map(
+          yield* Effect.option(handlers.resume(provider, Redacted.value(pending.extra))),
+          (handler) => handler.provider
+        )
+        const issuer = Option.flatMapNullable(known, (data) => data.issuer)
+        const isOther = iss !== undefined && Option.isSome(issuer) && issuer.value !== iss
+        const isMissing = iss === undefined && Option.exists(known, (data) => data.requiresIss)
+        if (isOther || isMissing) {
           return yield* new AuthorizationDenied({ provider, error: "issuer_mismatch" })
         }
         if (error !== undefined) {
@@ -280,23 +318,27 @@ export const layer = (
       ) {
         const looked = yield* Effect.either(authorizations.find(parameters.state))
         // whom it is bound to must be known before it is taken
-        if (Either.isLeft(looked)) return { returnTo: Option.none(), result: Either.left(looked.left) }
+        if (Either.isLeft(looked)) return { returnTo: Option.none(), result: Either.left(looked.left), withheld: [] }
         const found = looked.right
         const bound = Option.flatMapNullable(found, (pending) => pending.browserSecret)
         // another browser than the one that began leaves the login where it is
         const foreign = Option.isSome(bound) && !Option.exists(browserSecret, (secret) => matches(secret, bound.value))
-        if (foreign) return { returnTo: Option.none(), result: Either.left(new AuthorizationExpired()) }
+        if (foreign) return { returnTo: Option.none(), result: Either.left(new AuthorizationExpired()), withheld: [] }
         const concluded = Effect.flatMap(taken(authorizations.take(parameters.state, {})), (pending) =>
           conclude(pending, parameters)
         )
+        const result = yield* Effect.either(concluded)
+        const asked = Option.match(found, { onNone: () => [], onSome: (pending) => pending.scopes })
         return {
           returnTo: Option.flatMapNullable(found, (pending) => pending.returnTo),
-          result: yield* Effect.either(concluded)
+          result,
+          withheld: Either.isRight(result) ? withdrawn(asked, result.right.scopes ?? []) : []
         }
       }, Effect.uninterruptible)
 
       return OAuthFlow.of({
         authorize,
+        begin,
         start: (state) =>
           Effect.flatMap(taken(authorizations.find(state)), ({ authorizationUrl, browserSecret }) =>
             browserSecret === undefined

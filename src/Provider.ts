@@ -87,6 +87,8 @@ export const Provider = Schema.Struct({
   revocation: optional(Revocation),
   /** RFC 8414; checked against `iss` of an authorization response (RFC 9207). */
   issuer: optional(Schema.String),
+  /** Its authorization responses always name the issuer (RFC 9207): one that does not is refused. */
+  requiresIss: withDefault(Schema.Boolean, false),
   clientAuth: withDefault(ClientAuth, "client_secret_basic"),
   /** RFC 7636, always S256; `unsupported` alone leaves it out. */
   pkce: withDefault(Schema.Literal("required", "supported", "unsupported"), "supported"),

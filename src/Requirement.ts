@@ -6,6 +6,7 @@
 import * as DateTime from "effect/DateTime"
 import type { Metadata, ProviderId, Type } from "./Credential.ts"
 import { matchesHost } from "./Credential.ts"
+import * as McpServer from "./McpServer.ts"
 
 /**
  * @since 0.1.0
@@ -44,10 +45,9 @@ export interface Matches {
   readonly missing: ReadonlyArray<string>
 }
 
-const sameUrl = (one: unknown, other: string) => {
-  if (typeof one !== "string" || !URL.canParse(one) || !URL.canParse(other)) return one === other
-  const normal = (url: URL) => `${url.origin}${url.pathname.replace(/\/$/, "")}${url.search}`
-  return normal(new URL(one)) === normal(new URL(other))
+const isOfServer = (credential: Metadata, serverUrl: string) => {
+  const stored = credential.metadata?.["mcp_server_url"]
+  return typeof stored === "string" && McpServer.isSame(stored, serverUrl)
 }
 
 /**
@@ -64,7 +64,7 @@ export const fits = (requirement: Requirement, credential: Metadata): boolean =>
   (requirement.host === undefined ||
     credential.type !== "host_scoped" ||
     (credential.host !== undefined && matchesHost(credential.host, requirement.host))) &&
-  (requirement.serverUrl === undefined || sameUrl(credential.metadata?.["mcp_server_url"], requirement.serverUrl))
+  (requirement.serverUrl === undefined || isOfServer(credential, requirement.serverUrl))
 
 /** An access token that has expired is no obstacle (it will be renewed); an API key that has is. */
 const serves = (credential: Metadata, now: DateTime.Utc) =>

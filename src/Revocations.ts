@@ -40,6 +40,8 @@ export class Revocations extends Context.Tag("effect-credentials/Revocations")<
   {
     /** A revocation of what a credential holds, due a while from now; none where the provider has no such thing. */
     readonly plan: (credential: Credential) => Effect.Effect<Option.Option<Revocation>>
+    /** The same for a credential whose place a new login takes; none where that would end the new grant with the old. */
+    readonly planReplaced: (replaced: Credential, by: Credential) => Effect.Effect<Option.Option<Revocation>>
     /** Tries a planned revocation now. Interruption leaves it to be tried again. */
     readonly attempt: (revocation: Revocation) => Effect.Effect<Progress, StoreUnavailable>
     /** Tries what is due. */
@@ -55,7 +57,11 @@ const delayAfter = (tries: number) => Duration.millis(Math.min(30_000 * 2 ** tri
 /** After so many tries, over days, the grant has died by itself. */
 const mostTries = 100
 
-const clientOf = (credential: Credential) => Redacted.value(credential.extra)["mcp_client_id"]
+/** Which client a credential was made with, where it keeps that: an id is only one at its issuer. */
+const clientOf = (credential: Credential) => {
+  const { mcp_client_id: id, mcp_issuer: issuer } = Redacted.value(credential.extra)
+  return JSON.stringify([id, issuer])
+}
 
 /**
  * @since 0.1.0
@@ -145,14 +151,21 @@ export const layer: Layer.Layer<Revocations, never, Store | HandlerRegistry | Au
       return progress
     })
 
+    const planWhere = Effect.fnUntraced(function* (credential: Credential, isWorth: (handler: Handler) => boolean) {
+      if (!isOAuth2(credential)) return Option.none()
+      const handler = yield* Effect.option(handlers.of(credential))
+      if (Option.isNone(handler) || handler.value.revoke === undefined || !isWorth(handler.value)) return Option.none()
+      const dueAt = DateTime.addDuration(yield* DateTime.now, firstDelay)
+      return Option.some({ id: randomUUID(), credential, dueAt, tries: 0 })
+    })
+
     return Revocations.of({
-      plan: Effect.fnUntraced(function* (credential) {
-        if (!isOAuth2(credential)) return Option.none()
-        const handler = yield* Effect.option(handlers.of(credential))
-        if (Option.isNone(handler) || handler.value.revoke === undefined) return Option.none()
-        const dueAt = DateTime.addDuration(yield* DateTime.now, firstDelay)
-        return Option.some({ id: randomUUID(), credential, dueAt, tries: 0 })
-      }),
+      plan: (credential) => planWhere(credential, () => true),
+      planReplaced: (replaced, by) =>
+        planWhere(
+          replaced,
+          ({ provider }) => provider.revocationScope === "token" || clientOf(replaced) !== clientOf(by)
+        ),
       attempt,
       drain: Effect.flatMap(store.revocations(50), (due) =>
         Effect.forEach(due, attempt, { concurrency: 4, discard: true })

@@ -21,6 +21,8 @@ import * as LeaseStore from "./LeaseStore.ts"
 import * as Lending from "./Lending.ts"
 import * as LockService from "./LockService.ts"
 import * as Login from "./Login.ts"
+import * as McpLogin from "./McpLogin.ts"
+import * as McpTools from "./McpTools.ts"
 import * as OAuthFlow from "./OAuthFlow.ts"
 import * as Outbound from "./Outbound.ts"
 import type { Provider } from "./Provider.ts"
@@ -50,6 +52,7 @@ export type Ports =
   | Receipts.Receipts
   | ProviderCatalogue.ProviderCatalogue
   | HandlerRegistry.HandlerRegistry
+  | Outbound.Outbound
 
 /**
  * What programs use.
@@ -57,7 +60,12 @@ export type Ports =
  * @since 0.1.0
  * @category models
  */
-export type UseCases = CredentialsManager.CredentialsManager | OAuthFlow.OAuthFlow | Explanation.Explanation
+export type UseCases =
+  | CredentialsManager.CredentialsManager
+  | OAuthFlow.OAuthFlow
+  | McpLogin.McpLogin
+  | McpTools.McpTools
+  | Explanation.Explanation
 
 /**
  * @since 0.1.0
@@ -93,9 +101,13 @@ const defaultFlow: OAuthFlow.Options = {
 export const layer = (options: Options = {}): Layer.Layer<UseCases, StoreUnavailable, Ports> => {
   const renewals = Renewal.layer(options.renewal).pipe(Layer.provideMerge(Attempts.layer(options.attempts)))
   const shared = Layer.mergeAll(Leases.layer, Revocations.layer, renewals)
+  const flow = options.flow ?? defaultFlow
   const useCases = Layer.mergeAll(
-    CredentialsManager.layer.pipe(Layer.provide(Deletion.layer), Layer.provide(Lending.layer)),
-    OAuthFlow.layer(options.flow ?? defaultFlow).pipe(Layer.provide(Login.layer)),
+    Layer.provideMerge(
+      McpTools.layer,
+      CredentialsManager.layer.pipe(Layer.provide(Deletion.layer), Layer.provide(Lending.layer))
+    ),
+    Layer.provideMerge(McpLogin.layer(flow), OAuthFlow.layer(flow).pipe(Layer.provide(Login.layer))),
     Explanation.layer
   )
   const background =
@@ -126,7 +138,7 @@ export const layerMemory = (
 ): Layer.Layer<UseCases | Ports, StoreUnavailable> => {
   const protocol = HandlerRegistry.layer({ clients: options.clients }).pipe(
     Layer.provideMerge(ProviderCatalogue.layer(options.providers)),
-    Layer.provide(Outbound.layer({ allowLoopback: options.allowLoopback ?? false }))
+    Layer.provideMerge(Outbound.layer({ allowLoopback: options.allowLoopback ?? false }))
   )
   const sealed = Layer.mergeAll(Store.layerMemory, AuthorizationStore.layerMemory, Receipts.layerMemory).pipe(
     Layer.provide(Cipher.layerMemory)

@@ -36,7 +36,7 @@ const portsOf = (settings: Settings.Settings) => {
   )
   const providers = HandlerRegistry.layer({ clients: settings.clients }).pipe(
     Layer.provideMerge(ProviderCatalogue.layer(settings.providers)),
-    Layer.provide(Outbound.layer({ allowLoopback: settings.allowLoopback }))
+    Layer.provideMerge(Outbound.layer({ allowLoopback: settings.allowLoopback }))
   )
   return Layer.mergeAll(
     sealed,

@@ -26,6 +26,7 @@ import * as LockService from "../src/LockService.ts"
 import type { Answer, OutboundFailure } from "../src/Outbound.ts"
 import * as Processes from "../src/Processes.ts"
 import { Provider } from "../src/Provider.ts"
+import * as Outbound from "../src/Outbound.ts"
 import * as ProviderCatalogue from "../src/ProviderCatalogue.ts"
 import * as Receipts from "../src/Receipts.ts"
 import * as Service from "../src/Service.ts"
@@ -126,13 +127,16 @@ export const make = (definition: Partial<typeof Provider.Encoded> = {}) => {
     always: (script) => void (standing = script),
     fields
   }
-  const layer = Layer.merge(
+  const layer = Layer.mergeAll(
     Layer.succeed(HandlerRegistry, {
       forLogin: () => Effect.succeed(handler),
+      resume: () => Effect.succeed(handler),
+      atIssuer: () => Effect.succeedNone,
       of: () => Effect.succeed(handler),
       isConfigured: () => true
     }),
-    ProviderCatalogue.layer([provider])
+    ProviderCatalogue.layer([provider]),
+    Outbound.layer({ allowLoopback: false })
   )
   return { scripted, layer, handler }
 }

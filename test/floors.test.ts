@@ -171,6 +171,7 @@ describe("packages that drag something in", () => {
     undici: ["Outbound/Exchange.ts"],
     "node:dns": ["Outbound/Connection.ts"],
     ioredis: ["Redis.ts"],
+    "@modelcontextprotocol/sdk": ["McpClient.ts"],
     oauth4webapi: ["OAuthFlow.ts", "TokenEndpoint.ts", "TokenEndpoint/ClientAuth.ts"]
   }
 

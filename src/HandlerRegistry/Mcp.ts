@@ -10,6 +10,7 @@ import * as Schema from "effect/Schema"
 import type { Extra } from "../Credential.ts"
 import { ProviderId } from "../Credential.ts"
 import { Provider } from "../Provider.ts"
+import type { Found } from "../McpDiscovery.ts"
 import type { Client } from "../TokenEndpoint.ts"
 
 /**
@@ -20,6 +21,38 @@ import type { Client } from "../TokenEndpoint.ts"
 export const providerId = ProviderId.to.make("mcp")
 
 const decodeProvider = Schema.decodeUnknownOption(Provider)
+
+/**
+ * How a client that a server registered, or that another relation to it made known, authenticates there.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Registration extends Client {
+  readonly auth: "client_secret_basic" | "client_secret_post" | "none"
+}
+
+/**
+ * What a credential keeps of the login at a server: the issuer and its endpoints are those of that day for good, so that
+ * no later answer of anybody leads its tokens elsewhere.
+ *
+ * @since 0.1.0
+ */
+export const remember = (server: string, found: Found, client: Registration): Extra => {
+  const { authorizationServer, resource } = found
+  return {
+    mcp_server_url: server,
+    mcp_resource_url: resource,
+    mcp_issuer: authorizationServer.issuer,
+    mcp_authorize_url: authorizationServer.authorization_endpoint,
+    mcp_token_url: authorizationServer.token_endpoint,
+    mcp_revocation_url: authorizationServer.revocation_endpoint ?? null,
+    mcp_iss_required: authorizationServer.authorization_response_iss_parameter_supported === true,
+    mcp_client_id: client.id,
+    mcp_client_secret: client.secret === undefined ? null : Redacted.value(client.secret),
+    mcp_token_endpoint_auth_method: client.auth
+  }
+}
 
 /**
  * The provider and client that an MCP credential was made with; none when it does not say where it is refreshed. Every
@@ -44,8 +77,10 @@ export const rebuild = (extra: Extra): Option.Option<{ readonly provider: Provid
       tokenUrl,
       ...(revocationUrl !== undefined && { revocationUrl }),
       ...(issuer !== undefined && { issuer }),
+      requiresIss: extra["mcp_iss_required"] === true,
+      pkce: "required",
       clientAuth: text("token_endpoint_auth_method") ?? (secret === undefined ? "none" : "client_secret_post"),
-      ...(resource !== undefined && { tokenParams: { resource } })
+      ...(resource !== undefined && { authorizationParams: { resource }, tokenParams: { resource } })
     }),
     (provider) => ({
       provider,

@@ -10,6 +10,7 @@ import { Browser } from "./Browser.ts"
 import { Credentials } from "./Credentials.ts"
 import { Health } from "./Health.ts"
 import { Leases } from "./Leases.ts"
+import { Mcp } from "./Mcp.ts"
 import { OAuthFlow } from "./OAuthFlow.ts"
 import { Providers } from "./Providers.ts"
 import * as Specification from "./Specification.ts"
@@ -26,6 +27,7 @@ export const Api = HttpApi.make("effect-credentials")
   .add(Users)
   .add(Leases)
   .add(OAuthFlow)
+  .add(Mcp)
   .add(Browser)
   .add(ApiKeys)
   .annotate(OpenApi.Title, "effect-credentials")

@@ -24,7 +24,7 @@ import {
 import { Authentication, needs } from "./Authentication.ts"
 import { Metadata } from "./CredentialView.ts"
 import * as Failure from "./Failure.ts"
-import { exact, Label, optional, text, Timestamp } from "./Parameter.ts"
+import { exact, Label, optional, ReturnUrl, text, Timestamp } from "./Parameter.ts"
 import { wire } from "./PublicError.ts"
 
 const FlowPath = Schema.Struct({ userId: UserId, provider: ProviderId })
@@ -37,7 +37,7 @@ const authorize = HttpApiEndpoint.post("authorize", "/v1/users/:userId/oauth/:pr
   .setPayload(
     Schema.Struct({
       scopes: optional(Schema.Array(Label).annotations({ message: () => "a list of names of scopes" })),
-      returnTo: optional(text("one of the configured return URLs", /^https?:\/\/[^\s]{1,2000}$/)),
+      returnTo: optional(ReturnUrl),
       credentialId: optional(CredentialId),
       variables: optional(
         Schema.Record({

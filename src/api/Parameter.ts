@@ -211,3 +211,10 @@ export const UserPath = Schema.Struct({ userId: UserId })
  * @category paths
  */
 export const CredentialPath = Schema.Struct({ userId: UserId, credentialId: CredentialId })
+
+/**
+ * Where a finished login sends the browser.
+ *
+ * @since 0.1.0
+ */
+export const ReturnUrl = text("one of the configured return URLs", /^https?:\/\/[^\s]{1,2000}$/)

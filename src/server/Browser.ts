@@ -12,6 +12,7 @@ import * as Redacted from "effect/Redacted"
 import { createHash } from "node:crypto"
 import { Api } from "../api/Api.ts"
 import { AuthorizationExpired } from "../CredentialsError.ts"
+import { McpLogin } from "../McpLogin.ts"
 import { OAuthFlow } from "../OAuthFlow.ts"
 import * as CallbackPage from "./CallbackPage.ts"
 import * as ErrorAnswer from "./ErrorAnswer.ts"
@@ -100,7 +101,7 @@ export const callback = Effect.fnUntraced(function* ({
   const state = Redacted.make(given)
   const code = single(urlParams.code)
   const name = cookieName(state)
-  const { result, returnTo } = yield* flow.browserCallback(
+  const { result, returnTo, withheld } = yield* flow.browserCallback(
     {
       state,
       code: code === undefined ? undefined : Redacted.make(code),
@@ -121,7 +122,10 @@ export const callback = Effect.fnUntraced(function* ({
           CallbackPage.make({
             status: 200,
             title: "Connected",
-            text: `Your ${credential.provider} account is connected. You can close this window.`
+            text: [
+              `Your ${credential.provider} account is connected. You can close this window.`,
+              ...(withheld.length > 0 ? [`It granted less than was asked for: ${withheld.join(", ")} is missing.`] : [])
+            ].join(" ")
           }),
         onSome: (url) => redirect(withParameter(url, "credentialId", credential.id))
       })
@@ -133,8 +137,14 @@ export const callback = Effect.fnUntraced(function* ({
 
 /**
  * @since 0.1.0
+ * @category handlers
+ */
+export const clientMetadata = () => Effect.map(McpLogin, (login) => login.clientMetadata)
+
+/**
+ * @since 0.1.0
  * @category layers
  */
 export const layer = HttpApiBuilder.group(Api, "browser", (handlers) =>
-  handlers.handle("start", start).handle("callback", callback)
+  handlers.handle("start", start).handle("callback", callback).handle("clientMetadata", clientMetadata)
 )

@@ -28,6 +28,7 @@ import * as Health from "./Health.ts"
 import * as InFlight from "./InFlight.ts"
 import * as Leases from "./Leases.ts"
 import type { Listener } from "./Listener.ts"
+import * as Mcp from "./Mcp.ts"
 import * as OAuthFlow from "./OAuthFlow.ts"
 import * as Providers from "./Providers.ts"
 import * as RequestLog from "./RequestLog.ts"
@@ -50,6 +51,7 @@ export const routes = Layer.mergeAll(
       Users.layer,
       Leases.layer,
       OAuthFlow.layer,
+      Mcp.layer,
       Browser.layer,
       ApiKeys.layer
     )

@@ -31,7 +31,7 @@ const flow = (
   browserCallback: (parameters, browserSecret) =>
     Effect.sync(() => {
       Object.assign(seen, { parameters, browserSecret: Option.map(browserSecret, Redacted.value) })
-      return { returnTo, result }
+      return { returnTo, result, withheld: [] }
     }),
   start: (state) =>
     Redacted.value(state) === "good"
