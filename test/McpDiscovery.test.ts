@@ -22,7 +22,7 @@ const world = (documents: Documents) => {
   const asked: Array<string> = []
   const outbound: Outbound["Type"] = {
     send: ({ url }) =>
-      Effect.suspend(() => {
+      Effect.suspend((): ReturnType<Outbound["Type"]["send"]> => {
         asked.push(url)
         const found = documents[url]
         if (found === "refused") return Effect.fail(new OutboundRefused({ rule: "private address" }))
