@@ -26,20 +26,11 @@ import type { Client } from "./TokenEndpoint.ts"
 export class HandlerRegistry extends Context.Tag("effect-credentials/HandlerRegistry")<
   HandlerRegistry,
   {
-    /** The handler for a login at a provider, whose URLs these variables fill. */
+    /** The handler for a login at a provider, by what its credential will keep: `variables` that fill the URLs. */
     readonly forLogin: (
-      provider: ProviderId,
-      variables: Readonly<Record<string, string>>
-    ) => Effect.Effect<Handler, UnknownProvider | MissingConfig | InvalidRequest>
-    /** The handler that ends a login, by what the login keeps for its credential. */
-    readonly resume: (
       provider: ProviderId,
       extra: Extra
     ) => Effect.Effect<Handler, UnknownProvider | MissingConfig | InvalidRequest>
-    /** The configured provider that is an issuer's, and this service's client there (RFC 8414). */
-    readonly atIssuer: (
-      issuer: string
-    ) => Effect.Effect<Option.Option<{ readonly provider: Provider; readonly client: Client }>, MissingConfig>
     /** The handler that renews and revokes a credential. */
     readonly of: (
       credential: OAuth2Credential
@@ -51,12 +42,8 @@ export class HandlerRegistry extends Context.Tag("effect-credentials/HandlerRegi
 
 const Variables = Schema.Struct({ variables: Schema.Record({ key: Schema.String, value: Schema.String }) })
 
-/**
- * The values of a provider's URL variables that a credential keeps.
- *
- * @since 0.1.0
- */
-export const variablesOf = (extra: Extra): Readonly<Record<string, string>> =>
+/** The values of a provider's URL variables that a credential keeps. */
+const variablesOf = (extra: Extra): Readonly<Record<string, string>> =>
   Option.match(Schema.decodeUnknownOption(Variables)(extra), {
     onNone: () => ({}),
     onSome: ({ variables }) => variables
@@ -100,11 +87,6 @@ export const layer = (options: {
         return { provider, client: yield* clientOf(provider) }
       })
 
-      const forLogin: HandlerRegistry["Type"]["forLogin"] = (id, variables) =>
-        Effect.map(configured(id, variables), ({ client, provider }) =>
-          OAuth2.make(outbound, provider, client, listed(token))
-        )
-
       const known = (credential: OAuth2Credential) => {
         const extra = Redacted.value(credential.extra)
         return configured(credential.provider, variablesOf(extra)).pipe(
@@ -117,29 +99,34 @@ export const layer = (options: {
         )
       }
 
-      const ofMcp = (extra: Extra) =>
-        Option.map(Mcp.rebuild(extra), ({ client, provider }) => OAuth2.make(outbound, provider, client, token))
-
-      const resume: HandlerRegistry["Type"]["resume"] = (id, extra) =>
-        id === Mcp.providerId
-          ? Effect.mapError(ofMcp(extra), () => new UnknownProvider({ provider: id }))
-          : forLogin(id, variablesOf(extra))
-
-      const atIssuer: HandlerRegistry["Type"]["atIssuer"] = (issuer) =>
-        Option.match(Option.fromNullable(catalogue.all.find((provider) => provider.issuer === issuer)), {
-          onNone: () => Effect.succeed(Option.none()),
-          onSome: (provider) => Effect.map(clientOf(provider), (client) => Option.some({ provider, client }))
-        })
+      /** None when the credential does not say where it is refreshed. */
+      const ofMcp = Effect.fnUntraced(function* (extra: Extra) {
+        const rebuilt = Mcp.rebuild(extra)
+        if (Option.isNone(rebuilt)) return Option.none()
+        const { client, clientOf: arranged, provider } = rebuilt.value
+        if (Option.isNone(arranged)) return Option.some(OAuth2.make(outbound, provider, client, token))
+        const other = yield* catalogue.get(arranged.value)
+        const { clientAuth } = other
+        return Option.some(OAuth2.make(outbound, { ...provider, clientAuth }, yield* clientOf(other), token))
+      })
 
       return HandlerRegistry.of({
-        forLogin,
-        resume,
-        atIssuer,
+        forLogin: (id, extra) =>
+          id === Mcp.providerId
+            ? Effect.flatMap(
+                ofMcp(extra),
+                Effect.mapError(() => new UnknownProvider({ provider: id }))
+              )
+            : Effect.map(configured(id, variablesOf(extra)), ({ client, provider }) =>
+                OAuth2.make(outbound, provider, client, listed(token))
+              ),
         of: (credential) =>
           credential.provider === Mcp.providerId
-            ? Effect.mapError(
+            ? Effect.flatMap(
                 ofMcp(Redacted.value(credential.extra)),
-                () => new MissingTokenUrl({ credentialId: credential.id, provider: credential.provider })
+                Effect.mapError(
+                  () => new MissingTokenUrl({ credentialId: credential.id, provider: credential.provider })
+                )
               )
             : known(credential),
         isConfigured: (provider) => Option.isSome(options.clients(provider))

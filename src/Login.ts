@@ -201,7 +201,7 @@ export const layer: Layer.Layer<Login, never, Store | HandlerRegistry | LockServ
       ) {
         const extra = Redacted.value(pending.extra)
         const handler = yield* Effect.catchTag(
-          handlers.resume(pending.provider, extra),
+          handlers.forLogin(pending.provider, extra),
           "InvalidRequest",
           () => new AuthorizationExpired()
         )

@@ -14,7 +14,7 @@ import * as Schema from "effect/Schema"
 import { type Metadata, toMetadata, type UserId } from "./Credential.ts"
 import {
   InvalidRequest,
-  type MissingConfig,
+  MissingConfig,
   type OutboundRefused,
   ProviderError,
   type StoreUnavailable,
@@ -27,6 +27,8 @@ import * as McpDiscovery from "./McpDiscovery.ts"
 import * as McpServer from "./McpServer.ts"
 import { type Begun, OAuthFlow } from "./OAuthFlow.ts"
 import * as Outbound from "./Outbound.ts"
+import { requiredVariables } from "./Provider.ts"
+import { ProviderCatalogue } from "./ProviderCatalogue.ts"
 import { fits } from "./Requirement.ts"
 import { Store } from "./Store.ts"
 
@@ -117,8 +119,7 @@ const Registered = Schema.parseJson(
   })
 )
 
-const isAuth = (method: string): method is Mcp.Registration["auth"] =>
-  method === "none" || method === "client_secret_basic" || method === "client_secret_post"
+const isAuth = Schema.is(Schema.Literal("none", "client_secret_basic", "client_secret_post"))
 
 /** Asks as the server says (401), else for all that its metadata names; what was granted before is not given up. */
 const scopesOf = (
@@ -148,12 +149,13 @@ const preferred = ["none", "client_secret_basic", "client_secret_post"] as const
  */
 export const layer = (
   options: Options
-): Layer.Layer<McpLogin, never, Store | HandlerRegistry | OAuthFlow | Outbound.Outbound> =>
+): Layer.Layer<McpLogin, never, Store | HandlerRegistry | ProviderCatalogue | OAuthFlow | Outbound.Outbound> =>
   Layer.effect(
     McpLogin,
     Effect.gen(function* () {
       const store = yield* Store
       const handlers = yield* HandlerRegistry
+      const catalogue = yield* ProviderCatalogue
       const flow = yield* OAuthFlow
       const outbound = yield* Outbound.Outbound
 
@@ -207,18 +209,16 @@ export const layer = (
         server: McpDiscovery.AuthorizationServer
       ): Effect.fn.Return<Mcp.Registration, OutboundRefused | ProviderError | MissingConfig> {
         const methods = server.token_endpoint_auth_methods_supported ?? ["client_secret_basic"]
-        const arranged = yield* Effect.either(handlers.atIssuer(server.issuer))
-        if (arranged._tag === "Right" && Option.isSome(arranged.right)) {
-          const { client, provider } = arranged.right.value
-          const { clientAuth } = provider
-          if (isAuth(clientAuth)) return { ...client, auth: clientAuth }
-        }
+        const arranged = catalogue.all.find(({ issuer }) => issuer === server.issuer)
+        if (arranged !== undefined && handlers.isConfigured(arranged)) return { provider: arranged.id }
         if (server.client_id_metadata_document_supported === true && options.publicUrl.startsWith("https:")) {
           return { id: clientMetadata.client_id, auth: "none" }
         }
         if (server.registration_endpoint !== undefined) return yield* register(server.registration_endpoint, methods)
         // the operator can still arrange it: the provider is known, and its client is not
-        if (arranged._tag === "Left") return yield* arranged.left
+        if (arranged !== undefined) {
+          return yield* new MissingConfig({ provider: arranged.id, variables: requiredVariables(arranged) })
+        }
         return yield* new ProviderError({ provider: Mcp.providerId, reason: "discovery_failed" })
       })
 
@@ -243,14 +243,7 @@ export const layer = (
           const found = yield* McpDiscovery.discover(outbound, server, challenge.value)
           const client = yield* clientAt(found.authorizationServer)
           const extra = Mcp.remember(server, found, client)
-          const handler = yield* handlers
-            .resume(Mcp.providerId, extra)
-            .pipe(
-              Effect.catchTag(
-                "InvalidRequest",
-                () => new ProviderError({ provider: Mcp.providerId, reason: "discovery_failed" })
-              )
-            )
+          const handler = yield* handlers.forLogin(Mcp.providerId, extra)
           const before = yield* existing(userId, server)
           return Option.some(
             yield* flow.begin(userId, handler, {

@@ -286,7 +286,7 @@ export const layer = (
       ): Effect.fn.Return<Metadata, CallbackError> {
         const { provider } = pending
         const known = Option.map(
-          yield* Effect.option(handlers.resume(provider, Redacted.value(pending.extra))),
+          yield* Effect.option(handlers.forLogin(provider, Redacted.value(pending.extra))),
           (handler) => handler.provider
         )
         const issuer = Option.flatMapNullable(known, (data) => data.issuer)

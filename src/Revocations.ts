@@ -59,8 +59,8 @@ const mostTries = 100
 
 /** Which client a credential was made with, where it keeps that: an id is only one at its issuer. */
 const clientOf = (credential: Credential) => {
-  const { mcp_client_id: id, mcp_issuer: issuer } = Redacted.value(credential.extra)
-  return JSON.stringify([id, issuer])
+  const { mcp_client_id: id, mcp_client_of: provider, mcp_issuer: issuer } = Redacted.value(credential.extra)
+  return JSON.stringify([id, provider, issuer])
 }
 
 /**

@@ -140,7 +140,7 @@ describe("a provider's handler", () => {
       { providers: [define({ tokenUrl: "https://{shop}.acme.example/token", issuer: "https://{shop}.acme.example" })] },
       (registry) =>
         Effect.gen(function* () {
-          const login = yield* registry.forLogin(providerId("acme"), { shop: "mine" })
+          const login = yield* registry.forLogin(providerId("acme"), { variables: { shop: "mine" } })
           const stored = yield* registry.of(credentialOf("acme", { variables: { shop: "mine" }, other: 1 }))
           for (const { provider } of [login, stored]) {
             assert.strictEqual(provider.tokenUrl, "https://mine.acme.example/token")
@@ -161,7 +161,7 @@ describe("a provider's handler", () => {
             [{ shop: "mine", other: "x" }, "variables.other"]
           ]
           for (const [variables, field] of cases) {
-            const error = yield* Effect.flip(registry.forLogin(providerId("acme"), variables))
+            const error = yield* Effect.flip(registry.forLogin(providerId("acme"), { variables }))
             assert.strictEqual(error._tag, "InvalidRequest")
             if (error._tag === "InvalidRequest") assert.strictEqual(error.issues[0]?.field, field)
             const stored = yield* Effect.flip(registry.of(credentialOf("acme", { variables })))

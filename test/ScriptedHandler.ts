@@ -130,8 +130,6 @@ export const make = (definition: Partial<typeof Provider.Encoded> = {}) => {
   const layer = Layer.mergeAll(
     Layer.succeed(HandlerRegistry, {
       forLogin: () => Effect.succeed(handler),
-      resume: () => Effect.succeed(handler),
-      atIssuer: () => Effect.succeedNone,
       of: () => Effect.succeed(handler),
       isConfigured: () => true
     }),

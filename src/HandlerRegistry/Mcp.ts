@@ -23,14 +23,15 @@ export const providerId = ProviderId.to.make("mcp")
 const decodeProvider = Schema.decodeUnknownOption(Provider)
 
 /**
- * How a client that a server registered, or that another relation to it made known, authenticates there.
+ * Who this service is at an authorization server: a client that it was registered as, or that of a provider in the
+ * catalogue, which keeps its secret.
  *
  * @since 0.1.0
  * @category models
  */
-export interface Registration extends Client {
-  readonly auth: "client_secret_basic" | "client_secret_post" | "none"
-}
+export type Registration =
+  | (Client & { readonly auth: "client_secret_basic" | "client_secret_post" | "none" })
+  | { readonly provider: ProviderId }
 
 /**
  * What a credential keeps of the login at a server: the issuer and its endpoints are those of that day for good, so that
@@ -38,7 +39,7 @@ export interface Registration extends Client {
  *
  * @since 0.1.0
  */
-export const remember = (server: string, found: Found, client: Registration): Extra => {
+export const remember = (server: string, found: Found, registration: Registration): Extra => {
   const { authorizationServer, resource } = found
   return {
     mcp_server_url: server,
@@ -46,21 +47,33 @@ export const remember = (server: string, found: Found, client: Registration): Ex
     mcp_issuer: authorizationServer.issuer,
     mcp_authorize_url: authorizationServer.authorization_endpoint,
     mcp_token_url: authorizationServer.token_endpoint,
-    mcp_revocation_url: authorizationServer.revocation_endpoint ?? null,
+    ...(authorizationServer.revocation_endpoint !== undefined && {
+      mcp_revocation_url: authorizationServer.revocation_endpoint
+    }),
     mcp_iss_required: authorizationServer.authorization_response_iss_parameter_supported === true,
-    mcp_client_id: client.id,
-    mcp_client_secret: client.secret === undefined ? null : Redacted.value(client.secret),
-    mcp_token_endpoint_auth_method: client.auth
+    ...("provider" in registration
+      ? { mcp_client_of: registration.provider }
+      : {
+          mcp_client_id: registration.id,
+          mcp_token_endpoint_auth_method: registration.auth,
+          ...(registration.secret !== undefined && { mcp_client_secret: Redacted.value(registration.secret) })
+        })
   }
 }
 
 /**
- * The provider and client that an MCP credential was made with; none when it does not say where it is refreshed. Every
- * token request names the server as its resource (RFC 8707).
+ * The provider that an MCP credential was made at, and its client, or whose client that is; none when it does not say
+ * where it is refreshed. Every request names the server as its resource (RFC 8707).
  *
  * @since 0.1.0
  */
-export const rebuild = (extra: Extra): Option.Option<{ readonly provider: Provider; readonly client: Client }> => {
+export const rebuild = (
+  extra: Extra
+): Option.Option<{
+  readonly provider: Provider
+  readonly client: Client
+  readonly clientOf: Option.Option<ProviderId>
+}> => {
   const text = (name: string) => {
     const value = extra[`mcp_${name}`]
     return typeof value === "string" && value !== "" ? value : undefined
@@ -84,7 +97,8 @@ export const rebuild = (extra: Extra): Option.Option<{ readonly provider: Provid
     }),
     (provider) => ({
       provider,
-      client: { id: text("client_id") ?? "", ...(secret !== undefined && { secret: Redacted.make(secret) }) }
+      client: { id: text("client_id") ?? "", ...(secret !== undefined && { secret: Redacted.make(secret) }) },
+      clientOf: Option.map(Option.fromNullable(text("client_of")), (id) => ProviderId.to.make(id))
     })
   )
 }

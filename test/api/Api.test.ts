@@ -16,7 +16,13 @@ import { CredentialId, ProviderId, UserId } from "../../src/Credential.ts"
 import { CredentialNotFound, LockTimeout, NeedsReauth } from "../../src/CredentialsError.ts"
 import { bootstrapKey, inMemory, Serving } from "../server/Serving.ts"
 
-const withoutKey = ["GET /healthz", "GET /readyz", "GET /oauth/start/:state", "GET /oauth/callback"]
+const withoutKey = [
+  "GET /healthz",
+  "GET /readyz",
+  "GET /oauth/start/:state",
+  "GET /oauth/callback",
+  "GET /oauth/client-metadata.json"
+]
 
 it("all but health and what browsers open is behind a key", () => {
   const open: Array<string> = []
