@@ -298,8 +298,8 @@ export const layer = (options: Options = {}): Layer.Layer<Attempts, never, Store
         const reason: ReauthReason = Option.isSome(lost) ? "response_lost" : "grant_revoked"
         const attemptId = Option.map(lost, ({ id, probeOf }) => Option.getOrElse(probeOf, () => id))
         yield* commitIfStill([
-          ...credentials.map(({ generation, id, userId }) =>
-            Change.Note({ userId, id, generation, renewal: { reauth: Option.some({ reason, attemptId }) } })
+          ...credentials.map((credential) =>
+            Change.Note({ credential, renewal: { reauth: Option.some({ reason, attemptId }) } })
           ),
           close(attempt, Option.isSome(lost) ? "lost" : "refused")
         ])
@@ -329,13 +329,11 @@ export const layer = (options: Options = {}): Layer.Layer<Attempts, never, Store
           onSome: (seconds) => seconds * 1000
         })
         yield* commitIfStill([
-          ...spending.credentials.map(({ generation, id, renewal, userId }) =>
+          ...spending.credentials.map((credential) =>
             Change.Note({
-              userId,
-              id,
-              generation,
+              credential,
               renewal: {
-                failures: renewal.failures + 1,
+                failures: credential.renewal.failures + 1,
                 retryAt: Option.some(DateTime.addDuration(now, Duration.millis(millis))),
                 lastFailure: Option.some(failure.reason)
               }

@@ -372,12 +372,7 @@ export const layer: Layer.Layer<
     ) {
       const credential = yield* store.get(userId, id)
       if (!isRenewable(credential) || credential.generation !== generation || status !== 401) return
-      const reported = Change.Note({
-        userId,
-        id,
-        generation,
-        renewal: { reportedGeneration: Option.some(generation) }
-      })
+      const reported = Change.Note({ credential, renewal: { reportedGeneration: Option.some(generation) } })
       yield* Effect.catchTag(store.commit([reported]), "Conflict", () => Effect.void)
       yield* note("credential_reported", toMetadata(credential), String(status))
     })

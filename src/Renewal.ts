@@ -64,6 +64,8 @@ export type FlightError =
  */
 export interface Request {
   readonly force: boolean
+  /** By nobody who waits: also due when the time to renew ahead of the readers has come. */
+  readonly ahead?: boolean | undefined
   readonly minValidSeconds: number
   /** A lease that the caller holds of the credential: the renewal does not wait for it. */
   readonly leaseId: Option.Option<string>
@@ -79,7 +81,7 @@ export class Renewal extends Context.Tag("effect-credentials/Renewal")<
     /** What the policy says of a credential now, by its provider's data. */
     readonly judge: (
       credential: OAuth2Credential,
-      request: Pick<Request, "force" | "minValidSeconds">
+      request: Pick<Request, "force" | "minValidSeconds" | "ahead">
     ) => Effect.Effect<RenewalPolicy.Verdict>
     /**
      * Joins the flight of the credential's grant, or starts it, and waits for its end: answers with the credential as
@@ -122,6 +124,7 @@ interface Flight {
    */
   living: Deferred.Deferred<void>
   force: boolean
+  ahead: boolean
   minValidSeconds: number
   fiber: Fiber.RuntimeFiber<void> | undefined
 }
@@ -173,7 +176,8 @@ export const layer = (
             marginSeconds: Option.flatMapNullable(catalogue.find(credential.provider), (data) => data.marginSeconds),
             now,
             minValidSeconds: request.minValidSeconds,
-            force: request.force
+            force: request.force,
+            ahead: request.ahead
           })
         )
 
@@ -182,9 +186,8 @@ export const layer = (
 
       const dead = Effect.fnUntraced(function* (credential: OAuth2Credential, reason: NeedsReauth["reason"]) {
         if (Option.isNone(credential.renewal.reauth) && !RenewalPolicy.isLiving(credential, yield* DateTime.now)) {
-          const { generation, id, userId } = credential
           const renewal = { reauth: Option.some({ reason, attemptId: Option.none() }) }
-          yield* Effect.ignore(store.commit([Change.Note({ userId, id, generation, renewal })]))
+          yield* Effect.ignore(store.commit([Change.Note({ credential, renewal })]))
         }
         const attemptId = Option.flatMap(credential.renewal.reauth, (reauth) => reauth.attemptId)
         return yield* new NeedsReauth({
@@ -367,6 +370,7 @@ export const layer = (
             const existing = flights.get(grant)
             if (existing !== undefined) {
               existing.force ||= request.force
+              existing.ahead ||= request.ahead ?? false
               existing.minValidSeconds = Math.max(existing.minValidSeconds, request.minValidSeconds)
               return Effect.succeed(existing)
             }
@@ -378,6 +382,7 @@ export const layer = (
               done: Deferred.unsafeMake(fiber.id()),
               living: Deferred.unsafeMake(fiber.id()),
               force: request.force,
+              ahead: request.ahead ?? false,
               minValidSeconds: request.minValidSeconds,
               fiber: undefined
             }

@@ -47,6 +47,8 @@ export interface Input {
   /** How long the caller needs the token to live, in seconds. */
   readonly minValidSeconds: number
   readonly force: boolean
+  /** Asked by nobody who waits: the time to renew ahead of the readers counts too. */
+  readonly ahead?: boolean | undefined
 }
 
 const defaultMarginSeconds = 300
@@ -72,8 +74,9 @@ export const lifetimeMillis = (credential: OAuth2Credential): Option.Option<numb
   )
 }
 
-/** A number from 0 to 1, evenly spread over texts, and the same for the same text. */
-const fractionOf = (text: string) => createHash("sha256").update(text).digest().readUInt32BE() / 2 ** 32
+/** A number from 0 to 1, evenly spread over credentials and their generations, and the same for the same one. */
+const spreadOf = ({ generation, id }: OAuth2Credential) =>
+  createHash("sha256").update(`${id}:${generation}`).digest().readUInt32BE() / 2 ** 32
 
 /**
  * How long before its expiry the access token is renewed, in milliseconds: the smaller of the provider's margin (else
@@ -85,8 +88,7 @@ const fractionOf = (text: string) => createHash("sha256").update(text).digest().
 export const marginMillis = (input: Input): number => {
   const lifetime = Option.getOrElse(lifetimeMillis(input.credential), () => 0)
   const margin = Math.min(Option.getOrElse(input.marginSeconds, () => defaultMarginSeconds) * 1000, lifetime / 10)
-  const spread = fractionOf(`${input.credential.id}:${input.credential.generation}`)
-  return Math.max(margin * (1 - spread / 5), Math.min(input.minValidSeconds * 1000, lifetime / 2))
+  return Math.max(margin * (1 - spreadOf(input.credential) / 5), Math.min(input.minValidSeconds * 1000, lifetime / 2))
 }
 
 /**
@@ -128,14 +130,52 @@ export const unrenewable = ({ renewal, variant }: OAuth2Credential, now: DateTim
   return Option.none()
 }
 
+/** Between a sweep and when a reader finds the token due there must be time for the sweeper to come round. */
+const shortestSweptMillis = 300_000
+
+/**
+ * After the first failures the sweeper waits longer than readers do, up to half an hour: nobody needs the token at once,
+ * and what always fails must not use up what its provider allows.
+ */
+const patienceMillis = (failures: number) => Math.max(0, Math.min(1_000 * 2 ** failures, 1_800_000) - 300_000)
+
+const reportedMillis = (credential: OAuth2Credential): number =>
+  isReported(credential)
+    ? millis(credential.storedAt) + reportBackOffMillis(credential.renewal.reportStreak)
+    : Number.POSITIVE_INFINITY
+
+/** When the access token comes into the part of its life in which the sweeper renews it. */
+const aheadMillis = (credential: OAuth2Credential): number => {
+  const { accessTokenExpiresAt } = credential.variant
+  const lifetime = Option.getOrElse(lifetimeMillis(credential), () => 0)
+  if (accessTokenExpiresAt === undefined || lifetime < shortestSweptMillis) return Number.POSITIVE_INFINITY
+  return millis(accessTokenExpiresAt) - lifetime * (0.15 + 0.05 * spreadOf(credential))
+}
+
+/**
+ * When the sweeper is to renew a credential, ahead of any reader: 15 to 20 % of the access token's lifetime before its
+ * expiry (a reader finds it due at 10 % or less, whatever the provider's margin), spread by credential and generation;
+ * when it was reported, as soon as a reader may; after failures not before their back-off ends.
+ *
+ * None when nothing can renew it, and for tokens that live shorter than 5 minutes: those are left to their readers.
+ *
+ * @since 0.1.0
+ */
+export const sweepAt = (credential: OAuth2Credential): Option.Option<DateTime.Utc> => {
+  const { failures, retryAt } = credential.renewal
+  const allowed = Option.match(retryAt, { onNone: () => 0, onSome: (at) => millis(at) + patienceMillis(failures) })
+  const millisAt = Math.max(allowed, Math.min(reportedMillis(credential), aheadMillis(credential)))
+  if (credential.system || !Number.isFinite(millisAt)) return Option.none()
+  const at = DateTime.unsafeMake(Math.ceil(millisAt))
+  return Option.isSome(unrenewable(credential, at)) ? Option.none() : Option.some(at)
+}
+
 /** When a report makes it due, and when its expiry does, each in milliseconds; infinity is never. */
 const dueTimes = (input: Input) => {
   const { credential } = input
   const expiresAt = credential.variant.accessTokenExpiresAt
   return {
-    reported: isReported(credential)
-      ? millis(credential.storedAt) + reportBackOffMillis(credential.renewal.reportStreak)
-      : Number.POSITIVE_INFINITY,
+    reported: reportedMillis(credential),
     expiring: expiresAt === undefined ? Number.POSITIVE_INFINITY : millis(expiresAt) - marginMillis(input)
   }
 }
@@ -156,12 +196,13 @@ export const dueAt = (
 }
 
 const due = (input: Input): Option.Option<DueReason> => {
-  const { credential, force, now } = input
+  const { ahead, credential, force, now } = input
   if (force) return Option.some("forced")
   if (isExpired(credential, now)) return Option.some("expired")
   const { expiring, reported } = dueTimes(input)
   if (reported <= millis(now)) return Option.some("reported")
-  return expiring <= millis(now) ? Option.some("expiring") : Option.none()
+  const isSwept = ahead === true && Option.exists(sweepAt(credential), DateTime.lessThanOrEqualTo(now))
+  return isSwept || expiring <= millis(now) ? Option.some("expiring") : Option.none()
 }
 
 /**

@@ -27,6 +27,7 @@ import type {
 } from "./Credential.ts"
 import { isOAuth2, toMetadata } from "./Credential.ts"
 import { CredentialNotFound, type StoreUnavailable, Undecryptable } from "./CredentialsError.ts"
+import * as RenewalPolicy from "./RenewalPolicy.ts"
 import {
   type AttemptRow,
   type Conflict,
@@ -106,13 +107,10 @@ export type Change = Data.TaggedEnum<{
   Create: { readonly credential: Credential; readonly unlessForgottenSince: Option.Option<DateTime.Utc> }
   /** Stores the next generation of a credential; `generation` when the stored one is not the one before. */
   Replace: { readonly credential: Credential }
-  /** Notes what it names of the state of renewal; `generation` when the stored generation is another. */
-  Note: {
-    readonly userId: UserId
-    readonly id: CredentialId
-    readonly generation: number
-    readonly renewal: Partial<RenewalState>
-  }
+  /** Notes what it names of the state of renewal; `generation` when the stored generation is not this credential's. */
+  Note: { readonly credential: Credential; readonly renewal: Partial<RenewalState> }
+  /** The sweeper is not to look at it before this time; `generation` when the stored generation is not this credential's. */
+  PutOff: { readonly credential: Credential; readonly until: DateTime.Utc }
   /** Changes nothing; `generation` when the stored generation is another. */
   Expect: { readonly userId: UserId; readonly id: CredentialId; readonly generation: number }
   /** `generation` when the stored generation is another, or there is none. */
@@ -193,6 +191,15 @@ export class Store extends Context.Tag("effect-credentials/Store")<
     >
     /** The user's credentials that hold a grant's newest refresh token, in id order; those that do not open are left out. */
     readonly sharing: (userId: UserId, grant: Grant) => Effect.Effect<ReadonlyArray<OAuth2Credential>, StoreUnavailable>
+    /**
+     * The credentials of a provider that the sweeper was to look at by now, oldest first, at most `limit`. They are the
+     * caller's until `until`; then, unless something was noted of them, they are there to be claimed again. One that does
+     * not open is put off for a day.
+     */
+    readonly claimDue: (
+      provider: ProviderId,
+      claim: { readonly limit: number; readonly until: DateTime.Utc }
+    ) => Effect.Effect<ReadonlyArray<OAuth2Credential>, StoreUnavailable>
     /** The fingerprint of the grant that a credential holds a refresh token of. */
     readonly grantOf: (credential: Credential) => Option.Option<Grant>
     readonly openAttempt: (grant: Grant) => Effect.Effect<Option.Option<Attempt>, StoreUnavailable>
@@ -388,6 +395,29 @@ export const make = Effect.fnUntraced(function* (
     return { credentials: [...opened, ...systemOf(userId)], undecryptable: closed }
   })
 
+  /** What cannot be opened is not to stand in the way of what can. */
+  const putOffDamaged = Effect.fnUntraced(function* ({ generation, id, keyId, userId }: CredentialRow) {
+    yield* Effect.logError("A credential does not open, and is not renewed").pipe(
+      Effect.annotateLogs({ credentialId: id, keyId })
+    )
+    const sweepAt = DateTime.toDateUtc(DateTime.add(yield* DateTime.now, { days: 1 }))
+    const put = RowChange.Note({ userId, id, generation, renewal: { sweepAt } })
+    yield* Effect.catchTag(driver.commit([put]), "Conflict", () => Effect.void)
+  })
+
+  const claimDue: Store["Type"]["claimDue"] = Effect.fnUntraced(function* (provider, { limit, until }) {
+    // by the clock that says when a credential is due, so that what is claimed is
+    const by = DateTime.toDateUtc(yield* DateTime.now)
+    const rows = yield* driver.claimDue({ provider, by, until: DateTime.toDateUtc(until), limit })
+    const [damaged, opened] = yield* Effect.partition(rows, (row) =>
+      Effect.mapError(SealedRow.openCredential(cipher, row), () => row)
+    )
+    yield* Effect.forEach(damaged, putOffDamaged, { discard: true })
+    const dueAt = (credential: OAuth2Credential) =>
+      Option.match(RenewalPolicy.sweepAt(credential), { onNone: () => 0, onSome: DateTime.toEpochMillis })
+    return opened.filter(isOAuth2).sort((one, other) => dueAt(one) - dueAt(other))
+  })
+
   const toRowChange = (change: Change): Effect.Effect<RowChange> => {
     switch (change._tag) {
       case "Create":
@@ -401,8 +431,16 @@ export const make = Effect.fnUntraced(function* (
         return Effect.map(SealedRow.sealCredential(cipher, change.credential, grantOf(change.credential)), (row) =>
           RowChange.Replace({ row })
         )
-      case "Note":
-        return Effect.succeed(RowChange.Note({ ...change, renewal: SealedRow.toRenewalRow(change.renewal) }))
+      case "Note": {
+        const { generation, id, userId } = change.credential
+        const renewal = SealedRow.toNote(change.credential, change.renewal)
+        return Effect.succeed(RowChange.Note({ userId, id, generation, renewal }))
+      }
+      case "PutOff": {
+        const { generation, id, userId } = change.credential
+        const renewal = { sweepAt: DateTime.toDateUtc(change.until) }
+        return Effect.succeed(RowChange.Note({ userId, id, generation, renewal }))
+      }
       case "OpenAttempt":
         return Effect.succeed(RowChange.OpenAttempt({ row: toAttemptRow(change.attempt) }))
       case "ExpireAttempt":
@@ -440,6 +478,7 @@ export const make = Effect.fnUntraced(function* (
           ([, opened]) => opened.filter(isOAuth2)
         )
       ),
+    claimDue,
     grantOf,
     openAttempt: (grant) => Effect.map(driver.openAttempt(grant), Option.map(fromAttemptRow)),
     openAttempts: Effect.map(driver.openAttempts, (rows) => rows.map(fromAttemptRow)),

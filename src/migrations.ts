@@ -16,6 +16,7 @@ import apiKeys from "./migrations/0004_api_keys.ts"
 import auditEvents from "./migrations/0005_audit_events.ts"
 import keyOrder from "./migrations/0006_key_order.ts"
 import processes from "./migrations/0007_processes.ts"
+import sweeping from "./migrations/0008_sweeping.ts"
 
 /**
  * Every step, in order. A step that was released is never changed: a new one follows it.
@@ -29,7 +30,8 @@ export const migrations = {
   "0004_api_keys": apiKeys,
   "0005_audit_events": auditEvents,
   "0006_key_order": keyOrder,
-  "0007_processes": processes
+  "0007_processes": processes,
+  "0008_sweeping": sweeping
 } as const
 
 /** Of its own, so that a program with migrations of its own in this database is not in the way. */

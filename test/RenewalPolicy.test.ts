@@ -327,6 +327,77 @@ describe("Dead", () => {
   })
 })
 
+describe("sweepAt", () => {
+  const sweepAt = (credential: Credential.OAuth2Credential) =>
+    Option.map(RenewalPolicy.sweepAt(credential), (time) => (DateTime.toEpochMillis(time) - start) / 1000)
+
+  it.prop(
+    "is before any reader finds it due, whatever the provider's margin, by at least 5 % of the lifetime",
+    { lifetime: FastCheck.integer({ min: 300, max: 10 * 365 * 86_400 }), marginSeconds: margin, id, generation },
+    ({ lifetime, marginSeconds, ...fields }) => {
+      const credential = lasting(lifetime, fields)
+      const swept = Option.getOrThrow(sweepAt(credential))
+      assert.isAtLeast(swept, lifetime * 0.8)
+      assert.isAtMost(swept, Math.ceil(lifetime * 0.85 * 1000) / 1000)
+      const due = Option.getOrThrow(RenewalPolicy.dueAt(inputOf(credential, 0, { marginSeconds })))
+      assert.isAtLeast((DateTime.toEpochMillis(due.at) - start) / 1000 - swept, lifetime * 0.05 - 0.002)
+    }
+  )
+
+  it.prop(
+    "is when one who asks ahead of time finds it due, and readers do not yet",
+    { lifetime: FastCheck.integer({ min: 300, max: 10 * 365 * 86_400 }), id },
+    ({ lifetime, id }) => {
+      const credential = lasting(lifetime, { id })
+      const swept = Option.getOrThrow(sweepAt(credential))
+      assert.strictEqual(judge(credential, swept, { ahead: true })._tag, "Due")
+      assert.strictEqual(judge(credential, swept - 0.001, { ahead: true })._tag, "Fresh")
+      assert.strictEqual(judge(credential, swept)._tag, "Fresh")
+    }
+  )
+
+  it("differs from credential to credential, and fills its part of the lifetime evenly", () => {
+    const all = Array.from({ length: 1000 }, () =>
+      Option.getOrThrow(sweepAt(lasting(10_000, { id: Credential.CredentialId.to.make(randomUUID()) })))
+    )
+    for (const from of [8_000, 8_125, 8_250, 8_375]) {
+      assert.isAbove(all.filter((at) => at >= from && at <= from + 125).length, 150)
+    }
+  })
+
+  it("is none below five minutes, without an expiry, and when no renewal can help then", () => {
+    assert.isTrue(Option.isNone(sweepAt(lasting(299))))
+    assert.isTrue(Option.isSome(sweepAt(lasting(300))))
+    assert.isTrue(Option.isNone(sweepAt(credentialOf())))
+    assert.isTrue(Option.isNone(sweepAt(lasting(-60, {}, false))))
+    assert.isTrue(Option.isNone(sweepAt(withoutRefreshToken(lasting(3600)))))
+    assert.isTrue(Option.isNone(sweepAt(lasting(3600, needing("grant_revoked")))))
+    assert.isTrue(Option.isNone(sweepAt(lasting(3600, { system: true }))))
+    const worn = lasting(3600)
+    assert.isTrue(Option.isNone(sweepAt({ ...worn, variant: { ...worn.variant, refreshTokenExpiresAt: at(2_000) } })))
+  })
+
+  it("is at once for a reported token, however long it lives, unless reports alone caused the last renewals", () => {
+    for (const credential of [credentialOf({}, reported(1)), lasting(60, reported(1)), lasting(3600, reported(1))]) {
+      assert.deepStrictEqual(sweepAt(credential), Option.some(0))
+    }
+    assert.deepStrictEqual(sweepAt(credentialOf({}, reported(1, 2))), Option.some(60))
+    assert.isTrue(Option.isNone(sweepAt(credentialOf({}, reported(2)))))
+  })
+
+  it("after a failure is not before the back-off ends, and later the more failures there were, up to half an hour", () => {
+    const failed = (failures: number, retryAt: number) =>
+      lasting(3600, { renewal: { ...Credential.settled, failures, retryAt: Option.some(at(retryAt)) } })
+    assert.deepStrictEqual(sweepAt(failed(1, 10)), sweepAt(lasting(3600)))
+    assert.deepStrictEqual(sweepAt(failed(1, 4_000)), Option.some(4_000))
+    assert.deepStrictEqual(sweepAt(failed(8, 4_000)), Option.some(4_000))
+    assert.deepStrictEqual(sweepAt(failed(10, 4_000)), Option.some(4_000 + 1024 - 300))
+    for (const failures of [11, 12, 1_000, 100_000]) {
+      assert.deepStrictEqual(sweepAt(failed(failures, 4_000)), Option.some(4_000 + 1800 - 300))
+    }
+  })
+})
+
 describe("isLiving", () => {
   it.prop("is neither expired nor reported", { input: anyInput }, ({ input: { credential, now } }) => {
     assert.strictEqual(

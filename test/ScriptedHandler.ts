@@ -131,7 +131,7 @@ export const make = (definition: Partial<typeof Provider.Encoded> = {}) => {
     Layer.succeed(HandlerRegistry, {
       forLogin: () => Effect.succeed(handler),
       of: () => Effect.succeed(handler),
-      isConfigured: () => true
+      isConfigured: ({ id }) => id === provider.id
     }),
     ProviderCatalogue.layer([provider]),
     Outbound.layer({ allowLoopback: false })

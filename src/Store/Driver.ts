@@ -45,6 +45,8 @@ export interface CredentialRow {
   readonly failures: number
   readonly retryAt: Date | null
   readonly lastFailure: string | null
+  /** When the sweeper is to look at it next; none when it need not. */
+  readonly sweepAt: Date | null
   readonly createdAt: Date
   readonly updatedAt: Date
   readonly storedAt: Date
@@ -58,7 +60,14 @@ export interface CredentialRow {
  */
 export type RenewalRow = Pick<
   CredentialRow,
-  "reauthReason" | "reauthAttemptId" | "reportedGeneration" | "reportStreak" | "failures" | "retryAt" | "lastFailure"
+  | "reauthReason"
+  | "reauthAttemptId"
+  | "reportedGeneration"
+  | "reportStreak"
+  | "failures"
+  | "retryAt"
+  | "lastFailure"
+  | "sweepAt"
 >
 
 /**
@@ -150,6 +159,16 @@ export interface Driver {
   }) => Effect.Effect<ReadonlyArray<CredentialRow>, StoreUnavailable>
   /** Ordered by `id`. */
   readonly sharing: (userId: string, grant: string) => Effect.Effect<ReadonlyArray<CredentialRow>, StoreUnavailable>
+  /**
+   * Those of a provider whose `sweepAt` is at or before `by`, the oldest of them; from then on it is `until`. Of processes
+   * that claim at once, each gets others.
+   */
+  readonly claimDue: (claim: {
+    readonly provider: string
+    readonly by: Date
+    readonly until: Date
+    readonly limit: number
+  }) => Effect.Effect<ReadonlyArray<CredentialRow>, StoreUnavailable>
   readonly openAttempt: (grant: string) => Effect.Effect<Option.Option<AttemptRow>, StoreUnavailable>
   readonly openAttempts: Effect.Effect<ReadonlyArray<AttemptRow>, StoreUnavailable>
   /** `open` while it has none; none for an attempt that nobody knows (any more). */

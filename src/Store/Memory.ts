@@ -160,6 +160,21 @@ export const make: Effect.Effect<Driver> = Effect.sync(() => {
           .filter((row) => row.grant === grant)
           .sort((one, other) => (one.id < other.id ? -1 : 1))
       ),
+    claimDue: ({ by, limit, provider, until }) =>
+      Effect.sync(() =>
+        [...users.values()]
+          .flatMap((rows) => [...rows.values()])
+          .flatMap((row) =>
+            row.provider === provider && row.sweepAt !== null && row.sweepAt <= by ? [{ row, at: row.sweepAt }] : []
+          )
+          .sort((one, other) => one.at.getTime() - other.at.getTime())
+          .slice(0, limit)
+          .map(({ row }) => {
+            const claimed = { ...row, sweepAt: until }
+            putRow(row.userId, row.id, claimed)
+            return claimed
+          })
+      ),
     openAttempt: (grant) => Effect.sync(() => Option.fromNullable(openFor(grant))),
     openAttempts: Effect.sync(() => [...attempts.values()]),
     outcome: (attemptId) =>

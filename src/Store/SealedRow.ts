@@ -12,7 +12,8 @@ import * as Schema from "effect/Schema"
 import type { Cipher, Subject } from "../Cipher.ts"
 import { DoesNotOpen } from "../Cipher.ts"
 import type { Credential, CredentialId, Metadata, ProviderId, RenewalState, Type, UserId } from "../Credential.ts"
-import { Extra, FailureReason, ReauthReason, settled, Variant } from "../Credential.ts"
+import { Extra, FailureReason, isOAuth2, ReauthReason, settled, Variant } from "../Credential.ts"
+import * as RenewalPolicy from "../RenewalPolicy.ts"
 import type { CredentialRow, RenewalRow, RevocationRow } from "./Driver.ts"
 
 const Contents = Schema.parseJson(Schema.Struct({ variant: Variant, extra: Extra }))
@@ -57,12 +58,8 @@ const open = (
 
 const timeOrNull = (time: Option.Option<DateTime.Utc>) => Option.getOrNull(Option.map(time, DateTime.toDateUtc))
 
-/**
- * The columns of what is named of the state of renewal.
- *
- * @since 0.1.0
- */
-export const toRenewalRow = (renewal: Partial<RenewalState>): Partial<RenewalRow> => ({
+/** The columns of what is named of the state of renewal. */
+const toRenewalRow = (renewal: Partial<RenewalState>): Partial<RenewalRow> => ({
   ...(renewal.reauth !== undefined && {
     reauthReason: Option.getOrNull(Option.map(renewal.reauth, (reauth) => reauth.reason)),
     reauthAttemptId: Option.getOrNull(Option.flatMap(renewal.reauth, (reauth) => reauth.attemptId))
@@ -74,6 +71,19 @@ export const toRenewalRow = (renewal: Partial<RenewalState>): Partial<RenewalRow
   ...(renewal.failures !== undefined && { failures: renewal.failures }),
   ...(renewal.retryAt !== undefined && { retryAt: timeOrNull(renewal.retryAt) }),
   ...(renewal.lastFailure !== undefined && { lastFailure: Option.getOrNull(renewal.lastFailure) })
+})
+
+const sweepAt = (credential: Credential) =>
+  isOAuth2(credential) ? timeOrNull(RenewalPolicy.sweepAt(credential)) : null
+
+/**
+ * The columns that a note on a credential sets: what it names, and when the sweeper is to look at it by what is known then.
+ *
+ * @since 0.1.0
+ */
+export const toNote = (credential: Credential, noted: Partial<RenewalState>): Partial<RenewalRow> => ({
+  ...toRenewalRow(noted),
+  sweepAt: sweepAt({ ...credential, renewal: { ...credential.renewal, ...noted } })
 })
 
 const fromRenewalRow = (row: RenewalRow): RenewalState => ({
@@ -104,7 +114,7 @@ export const sealCredential = (
     title: Option.getOrNull(credential.title),
     generation: credential.generation,
     grant: Option.getOrNull(grant),
-    ...(toRenewalRow(credential.renewal) as RenewalRow),
+    ...(toNote(credential, credential.renewal) as RenewalRow),
     createdAt: DateTime.toDateUtc(credential.createdAt),
     updatedAt: DateTime.toDateUtc(credential.updatedAt),
     storedAt: DateTime.toDateUtc(credential.storedAt)

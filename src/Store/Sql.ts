@@ -239,6 +239,18 @@ export const make = Effect.fnUntraced(function* (
           select ${credentialColumns} from credentials
           where user_id = ${userId} and grant_fingerprint = ${grant} order by id`
       ),
+    claimDue: ({ by, limit, provider, until }) =>
+      Statement.write(
+        // what another process is claiming at this moment, or changing, is left to it: nobody waits here
+        sql<CredentialRow>`
+          update credentials set sweep_at = ${until}
+          where (user_id, id) in (
+            select user_id, id from credentials
+            where provider = ${provider} and sweep_at <= ${by}
+            order by sweep_at limit ${limit} for update skip locked
+          )
+          returning ${credentialColumns}`
+      ),
     openAttempt: (grant) =>
       Statement.read(
         Effect.map(

@@ -13,7 +13,8 @@ const renewal = {
   reportStreak: "report_streak",
   failures: "failures",
   retryAt: "retry_at",
-  lastFailure: "last_failure"
+  lastFailure: "last_failure",
+  sweepAt: "sweep_at"
 } as const
 
 /**

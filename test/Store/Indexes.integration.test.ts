@@ -59,6 +59,7 @@ it.scopedLive(
         failures: 0,
         retryAt: null,
         lastFailure: null,
+        sweepAt: null,
         createdAt: at,
         updatedAt: at,
         storedAt: at,
@@ -128,6 +129,7 @@ it.scopedLive(
             'finished_at', now() - g * interval '1 second',
             'due_at', ${at}::timestamptz + g * interval '1 minute',
             'at', now() - g * interval '1 second',
+            'sweep_at', ${at}::timestamptz + g * interval '1 minute',
             'expires_at', ${at}::timestamptz + g * interval '1 minute'
           )) r`
       }
@@ -151,6 +153,8 @@ it.scopedLive(
         })
 
       const list = { userId, provider: null, type: null, after: null, limit: 50 }
+      const minutesOn = (minutes: number) => DateTime.toDateUtc(DateTime.add(now, { minutes }))
+      const due = { provider: "github", until: minutesOn(1_000_000), limit: 50 }
       const prune = withSql(Sql.prune({ clock: "database" }))
       // of several indexes any will do
       const reads: ReadonlyArray<readonly [string, Effect.Effect<unknown, unknown>, ReadonlyArray<string>]> = [
@@ -159,6 +163,8 @@ it.scopedLive(
         ["list of a provider", store.list({ ...list, provider: "github", type: "oauth2" }), ["credentials_listed"]],
         ["list on", store.list({ ...list, after: { createdAt: at, id: "1" } }), ["credentials_listed"]],
         ["sharing", store.sharing(userId, "grant 1"), ["credentials_granted"]],
+        ["credentials to renew", store.claimDue({ ...due, by: minutesOn(1_000) }), ["credentials_swept"]],
+        ["credentials to renew, when there are none", store.claimDue({ ...due, by: at }), ["credentials_swept"]],
         ["openAttempt", store.openAttempt("open"), ["attempts_open"]],
         ["openAttempts", store.openAttempts, ["attempts_open"]],
         ["outcome", store.outcome("open"), ["attempts_pkey"]],

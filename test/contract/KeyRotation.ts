@@ -147,7 +147,7 @@ export const suite = <R, E1, E2>(
         yield* before.store.commit([
           ...credentials.map(create),
           Change.Enqueue({ revocation: { id: "revocation", credential: second, dueAt: time, tries: 2 } }),
-          Change.Note({ ...first, renewal: { failures: 3 } })
+          Change.Note({ credential: first, renewal: { failures: 3 } })
         ])
         const now = yield* DateTime.now
         const state = Redacted.make(randomUUID())
@@ -290,7 +290,7 @@ export const suite = <R, E1, E2>(
         const another = { ...recreated, variant: oauth2() }
         yield* before.store.commit([Change.Replace({ credential: next })])
         yield* before.store.commit([Change.Remove(recreated), create(another)])
-        yield* before.store.commit([Change.Note({ ...noted, renewal: { failures: 7 } })])
+        yield* before.store.commit([Change.Note({ credential: noted, renewal: { failures: 7 } })])
         yield* before.store.commit([Change.Remove(removed)])
         const fresh = yield* Effect.forEach(page, (row) =>
           Effect.map(cipher.seal(Buffer.from("from another time"), [row.id]), (sealed) => ({ row, sealed }))

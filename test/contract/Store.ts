@@ -8,9 +8,11 @@ import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
+import * as TestClock from "effect/TestClock"
 import { randomBytes, randomUUID } from "node:crypto"
 import * as Cipher from "../../src/Cipher.ts"
 import * as Credential from "../../src/Credential.ts"
+import * as RenewalPolicy from "../../src/RenewalPolicy.ts"
 import * as Store from "../../src/Store.ts"
 import type { CredentialRow, Driver } from "../../src/Store/Driver.ts"
 import { Conflict, RowChange } from "../../src/Store/Driver.ts"
@@ -319,7 +321,7 @@ export const suite = <E>(name: string, driver: Layer.Layer<StoreDriver, E>) => {
           retryAt: Option.some(time("2024-07-01T00:00:00.5Z")),
           lastFailure: Option.some("unreachable")
         }
-        const note = (noted: Credential.RenewalState) => Change.Note({ ...credential, renewal: noted })
+        const note = (noted: Credential.RenewalState) => Change.Note({ credential, renewal: noted })
         yield* commit(note(renewal))
         yield* isStored({ ...credential, renewal })
         yield* commit(note(Credential.settled))
@@ -331,7 +333,7 @@ export const suite = <E>(name: string, driver: Layer.Layer<StoreDriver, E>) => {
       Effect.gen(function* () {
         const credential = newCredential(newUser())
         yield* commit(create(credential))
-        const note = (renewal: Partial<Credential.RenewalState>) => commit(Change.Note({ ...credential, renewal }))
+        const note = (renewal: Partial<Credential.RenewalState>) => commit(Change.Note({ credential, renewal }))
         const noted = { failures: 3, lastFailure: Option.some("timeout" as const), retryAt: Option.some(longAgo) }
         yield* note(noted)
         yield* note({ reportedGeneration: Option.some(1) })
@@ -366,8 +368,8 @@ export const suite = <E>(name: string, driver: Layer.Layer<StoreDriver, E>) => {
           { ...credential, userId: newUser() },
           { ...credential, id: newId() }
         ]) {
-          yield* conflicts("generation", commit(Change.Note({ ...wrong, renewal })))
-          yield* conflicts("generation", commit(Change.Note({ ...wrong, renewal: {} })))
+          yield* conflicts("generation", commit(Change.Note({ credential: wrong, renewal })))
+          yield* conflicts("generation", commit(Change.Note({ credential: wrong, renewal: {} })))
           yield* conflicts("generation", commit(Change.Expect(wrong)))
           yield* conflicts("generation", commit(Change.Remove(wrong)))
         }
@@ -536,6 +538,123 @@ export const suite = <E>(name: string, driver: Layer.Layer<StoreDriver, E>) => {
       })
     )
 
+    it.effect("a claim is given the oldest of a provider's that are due, and no other claim is until it is over", () =>
+      Effect.gen(function* () {
+        const driver = yield* StoreDriver
+        const userId = newUser()
+        const ours = provider(`ours-${randomUUID()}`)
+        const minute = (minutes: number) => DateTime.toDateUtc(DateTime.add(longAgo, { minutes }))
+        const put = Effect.fnUntraced(function* (sweepAt: Date | null, fields: Partial<Credential.Credential> = {}) {
+          const credential = newCredential(userId, { provider: ours, ...fields })
+          const row = yield* SealedRow.sealCredential(otherCipher, credential, Option.none())
+          yield* driver.commit([RowChange.Create({ row: { ...row, sweepAt }, unlessForgottenSince: null })])
+          return credential.id
+        })
+        const claim = (by: number, limit: number) =>
+          Effect.map(driver.claimDue({ provider: ours, by: minute(by), until: minute(by + 5), limit }), (rows) =>
+            rows.map(({ id }) => id).sort()
+          )
+        const [third, first, second] = [yield* put(minute(3)), yield* put(minute(1)), yield* put(minute(2))]
+        yield* put(minute(20))
+        yield* put(null)
+        yield* put(minute(0), { provider: provider(`others-${randomUUID()}`) })
+
+        assert.deepStrictEqual(yield* claim(0, 10), [])
+        assert.deepStrictEqual(yield* claim(3, 2), [first, second].sort())
+        assert.deepStrictEqual(yield* claim(3, 2), [third])
+        assert.deepStrictEqual(yield* claim(3, 2), [])
+        assert.deepStrictEqual(yield* claim(7, 10), [])
+        assert.deepStrictEqual(yield* claim(8, 10), [first, second, third].sort())
+        const claimed = Option.getOrThrow(yield* driver.find(userId, first))
+        assert.deepStrictEqual([claimed.sweepAt, claimed.generation], [minute(13), 1])
+      })
+    )
+
+    it.effect("of 16 that claim at once no two are given the same, and together they are given all", () =>
+      Effect.gen(function* () {
+        const driver = yield* StoreDriver
+        const ours = provider(`ours-${randomUUID()}`)
+        const all = Array.from({ length: 40 }, () => newCredential(newUser(), { provider: ours }))
+        yield* commit(...all.map(create))
+        const by = DateTime.toDateUtc(DateTime.add(longAgo, { hours: 1 }))
+        const until = DateTime.toDateUtc(DateTime.add(longAgo, { hours: 2 }))
+        const claims = yield* Effect.replicateEffect(driver.claimDue({ provider: ours, by, until, limit: 5 }), 16, {
+          concurrency: "unbounded"
+        })
+        const given = claims.flat().map(({ id }) => id)
+        assert.strictEqual(new Set(given).size, given.length)
+        // one that found the rows of another locked went without them: they are there for the next
+        const rest = yield* driver.claimDue({ provider: ours, by, until, limit: 40 })
+        assert.sameMembers(
+          [...given, ...rest.map(({ id }) => id)],
+          all.map(({ id }) => id)
+        )
+        assert.isTrue(claims.every((claim) => claim.length <= 5))
+      })
+    )
+
+    it.effect(
+      "each change says anew when the sweeper is to look: by the tokens, by a report, after a failure, never",
+      () =>
+        Effect.gen(function* () {
+          const credential = newCredential(newUser())
+          const sweepAt = Effect.map(rowOf(credential), (row) => row.sweepAt)
+          const isAt = (expected: DateTime.Utc | null) =>
+            Effect.map(sweepAt, (found) =>
+              assert.deepStrictEqual(found, expected === null ? null : DateTime.toDateUtc(expected))
+            )
+          const byTokens = (stored: Credential.Credential) =>
+            Credential.isOAuth2(stored) ? Option.getOrThrow(RenewalPolicy.sweepAt(stored)) : assert.fail()
+          const note = (renewal: Partial<Credential.RenewalState>) => commit(Change.Note({ credential, renewal }))
+
+          yield* commit(create(credential))
+          yield* isAt(byTokens(credential))
+          yield* note({ reportedGeneration: Option.some(1) })
+          yield* isAt(longAgo)
+          const retryAt = DateTime.add(longAgo, { hours: 3 })
+          yield* note({ failures: 1, retryAt: Option.some(retryAt), lastFailure: Option.some("timeout") })
+          yield* isAt(retryAt)
+          const later = DateTime.add(longAgo, { days: 2 })
+          yield* commit(Change.PutOff({ credential, until: later }))
+          yield* isAt(later)
+          yield* note({})
+          yield* isAt(byTokens(credential))
+          yield* note({ reauth: Option.some({ reason: "grant_revoked", attemptId: Option.none() }) })
+          yield* isAt(null)
+
+          const renewed = next(credential, { variant: oauth2({ lifetimeSeconds: 1800 }) })
+          yield* commit(Change.Replace({ credential: renewed }))
+          yield* isAt(byTokens(renewed))
+          yield* conflicts("generation", commit(Change.PutOff({ credential, until: later })))
+          yield* commit(Change.Replace({ credential: next(renewed, { variant: apiKey() }) }))
+          yield* isAt(null)
+        })
+    )
+
+    it.effect("a claim answers credentials that open, oldest first; what does not open is put off for a day", () =>
+      Effect.gen(function* () {
+        const store = yield* Store.Store
+        const ours = provider(`ours-${randomUUID()}`)
+        const userId = newUser()
+        const of = (minutes: number) =>
+          newCredential(userId, {
+            provider: ours,
+            variant: oauth2({ accessTokenExpiresAt: DateTime.add(longAgo, { minutes }), lifetimeSeconds: minutes * 60 })
+          })
+        const [late, early, damaged] = [of(200), of(100), of(50)]
+        yield* commit(create(late), create(early))
+        yield* createUndecryptable(damaged, Option.some(newGrant()))
+        yield* TestClock.setTime(DateTime.add(longAgo, { hours: 4 }).epochMillis)
+        const now = yield* DateTime.now
+        const claim = Effect.map(store.claimDue(ours, { limit: 10, until: DateTime.add(now, { minutes: 5 }) }), (all) =>
+          all.map(({ id }) => id)
+        )
+        assert.deepStrictEqual(yield* claim, [early.id, late.id])
+        assert.deepStrictEqual(yield* claim, [])
+        assert.deepStrictEqual((yield* rowOf(damaged)).sweepAt, DateTime.toDateUtc(DateTime.add(now, { days: 1 })))
+      })
+    )
+
     it.effect("a change that does not fit undoes all before it and stops all after it", () =>
       Effect.gen(function* () {
         const store = yield* Store.Store
@@ -550,7 +669,7 @@ export const suite = <E>(name: string, driver: Layer.Layer<StoreDriver, E>) => {
         const failing: ReadonlyArray<readonly [Conflict["on"], Store.Change]> = [
           ["exists", create({ ...kept, variant: apiKey() })],
           ["generation", Change.Replace({ credential: next(kept, { generation: 5 }) })],
-          ["generation", Change.Note({ ...kept, generation: 5, renewal: Credential.settled })],
+          ["generation", Change.Note({ credential: { ...kept, generation: 5 }, renewal: Credential.settled })],
           ["generation", Change.Expect({ ...kept, generation: 5 })],
           ["generation", Change.Remove({ ...kept, generation: 5 })],
           ["attempt", Change.OpenAttempt({ attempt: newAttempt(held.grant) })],
@@ -705,9 +824,9 @@ export const suite = <E>(name: string, driver: Layer.Layer<StoreDriver, E>) => {
         yield* commit(create(one), create(other))
         yield* commit(Change.OpenAttempt({ attempt }), Change.OpenAttempt({ attempt: another }))
         const touches = [
-          Change.Note({ ...one, renewal: { ...Credential.settled, failures: 1 } }),
+          Change.Note({ credential: one, renewal: { ...Credential.settled, failures: 1 } }),
           Change.ExpireAttempt({ id: attempt.id, at: longAgo }),
-          Change.Note({ ...other, renewal: { ...Credential.settled, failures: 1 } }),
+          Change.Note({ credential: other, renewal: { ...Credential.settled, failures: 1 } }),
           Change.ExpireAttempt({ id: another.id, at: longAgo })
         ]
         yield* Effect.forEach(
