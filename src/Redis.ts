@@ -8,10 +8,11 @@ import * as Context from "effect/Context"
 import * as Data from "effect/Data"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as FiberSet from "effect/FiberSet"
 import * as Layer from "effect/Layer"
 import * as Redacted from "effect/Redacted"
 import type * as Scope from "effect/Scope"
-import { Redis as Client } from "ioredis"
+import { Command, Redis as Client } from "ioredis"
 import { createHash } from "node:crypto"
 
 /**
@@ -101,13 +102,10 @@ const errorOf = (cause: unknown): RedisError => {
     const code = /^[A-Z]+/.exec(cause.message)?.[0]
     return new RedisError(code === undefined ? { reason: "refused" } : { reason: "refused", code })
   }
-  return new RedisError({
-    reason: cause instanceof Error && cause.message === "Command timed out" ? "timeout" : "unreachable"
-  })
+  return new RedisError({ reason: "unreachable" })
 }
 
-const attempt = <A>(run: () => Promise<A>): Effect.Effect<A, RedisError> =>
-  Effect.tryPromise({ try: run, catch: errorOf })
+const timedOut = () => new RedisError({ reason: "timeout" })
 
 /** A connection that lives as long as the scope; fails when it is not up in time. */
 const connect = Effect.fnUntraced(function* (options: Options, name: string) {
@@ -124,7 +122,6 @@ const connect = Effect.fnUntraced(function* (options: Options, name: string) {
         // a connection that is silent for so long after a command was sent is given up
         socketTimeout: 10_000,
         retryStrategy: (times) => Math.min(20 * times, 500),
-        commandTimeout: Duration.toMillis(options.answerWithin ?? "800 millis"),
         autoResubscribe: true,
         connectionName: name
       })
@@ -148,14 +145,49 @@ const connect = Effect.fnUntraced(function* (options: Options, name: string) {
 
 const oldest = [6, 2] as const
 
-const checkVersion = Effect.fnUntraced(function* (client: Client) {
-  const info = yield* attempt(() => client.info("server"))
+const checkVersion = (info: string): Effect.Effect<void, RedisError> => {
   const [, major = 0, minor = 0] = (/^redis_version:(\d+)\.(\d+)/m.exec(info) ?? []).map(Number)
-  if (major < oldest[0] || (major === oldest[0] && minor < oldest[1])) {
-    return yield* new RedisError({ reason: "refused", code: "VERSION" })
+  return major < oldest[0] || (major === oldest[0] && minor < oldest[1])
+    ? Effect.fail(new RedisError({ reason: "refused", code: "VERSION" }))
+    : Effect.void
+}
+
+/**
+ * Ends the connection before it as soon as there is a new one: what the server has not read from the old socket by then, it
+ * never does, so that nothing overtakes what is sent from now on.
+ */
+const fenceOff = (client: Client): Effect.Effect<void, never, Scope.Scope> => {
+  let former: ReadonlyArray<string> = []
+  const begin = (): void => {
+    // not every server lets everybody do so
+    if (former.length > 0) client.call("CLIENT", "KILL", ...former, "SKIPME", "yes").catch(() => {})
+    former = []
+    client.call("CLIENT", "INFO").then(
+      (info) => {
+        const [, id, address] = /^id=(\d+) addr=(\S+)/.exec(String(info)) ?? []
+        // a server that was started anew counts anew: the address tells whose connection it is
+        if (id !== undefined && address !== undefined) former = ["ID", id, "ADDR", address]
+      },
+      () => {}
+    )
   }
-  return undefined
-})
+  begin()
+  return Effect.acquireRelease(
+    Effect.sync(() => client.on("ready", begin)),
+    () => Effect.sync(() => client.off("ready", begin))
+  )
+}
+
+/** A script that was sent. */
+interface Evaluation {
+  /** The round of the watch in which it was sent. */
+  readonly round: number
+  /** Called once. */
+  answer: ((error: RedisError | undefined, reply: unknown) => void) | undefined
+}
+
+/** So many times within `answerWithin` it is looked whether answers are overdue. */
+const roundsOfWatch = 8
 
 /**
  * @since 0.1.0
@@ -164,8 +196,13 @@ const checkVersion = Effect.fnUntraced(function* (client: Client) {
 export const make = Effect.fnUntraced(function* (
   options: Options
 ): Effect.fn.Return<Redis["Type"], RedisError, Scope.Scope> {
+  const answerWithin = Duration.decode(options.answerWithin ?? "800 millis")
+  const attempt = <A>(run: () => Promise<A>): Effect.Effect<A, RedisError> =>
+    Effect.timeoutFail(Effect.tryPromise({ try: run, catch: errorOf }), { duration: answerWithin, onTimeout: timedOut })
+
   const client = yield* connect(options, "effect-credentials")
-  yield* checkVersion(client)
+  yield* checkVersion(yield* attempt(() => client.info("server")))
+  yield* fenceOff(client)
   const subscriber = yield* connect(options, "effect-credentials-messages")
 
   const listeners = new Map<string, Set<(message: string) => void>>()
@@ -186,17 +223,52 @@ export const make = Effect.fnUntraced(function* (
     })
   }
 
+  // one watch for all answers: a timer for each command costs as much as the command
+  const runFork = yield* FiberSet.makeRuntime<never>()
+  const evaluations = new Set<Evaluation>()
+  let round = 0
+  let isWatching = false
+  const watch = Effect.gen(function* () {
+    while (evaluations.size > 0) {
+      yield* Effect.sleep(Duration.times(answerWithin, 1 / roundsOfWatch))
+      round++
+      for (const evaluation of evaluations) {
+        // in the order of sending
+        if (evaluation.round >= round - roundsOfWatch) break
+        end(evaluation, timedOut(), undefined)
+      }
+    }
+    isWatching = false
+  })
+
+  const end = (evaluation: Evaluation, error: RedisError | undefined, reply: unknown): void => {
+    const { answer } = evaluation
+    evaluations.delete(evaluation)
+    evaluation.answer = undefined
+    answer?.(error, reply)
+  }
+
   const evaluate: Redis["Type"]["evaluate"] = (script, keys, parameters, answer) => {
+    const evaluation: Evaluation = { round, answer }
+    evaluations.add(evaluation)
+    if (!isWatching) {
+      isWatching = true
+      runFork(watch)
+    }
     cork()
-    client.evalsha(script.sha, keys.length, ...keys, ...parameters).then(
-      (reply) => answer(undefined, reply),
+    const command = new Command("evalsha", [script.sha, keys.length, ...keys, ...parameters], { replyEncoding: "utf8" })
+    client.sendCommand(command)
+    command.promise.then(
+      (reply) => end(evaluation, undefined, reply),
       (cause: unknown) => {
+        // who was told that there is no answer has gone on
+        if (evaluation.answer === undefined) return
         if (!isReply(cause) || !cause.message.startsWith("NOSCRIPT")) {
-          return answer(errorOf(cause), undefined)
+          return end(evaluation, errorOf(cause), undefined)
         }
         return client.eval(script.text, keys.length, ...keys, ...parameters).then(
-          (reply) => answer(undefined, reply),
-          (cause: unknown) => answer(errorOf(cause), undefined)
+          (reply) => end(evaluation, undefined, reply),
+          (cause: unknown) => end(evaluation, errorOf(cause), undefined)
         )
       }
     )

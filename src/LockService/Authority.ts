@@ -47,12 +47,25 @@ export interface Request {
   readonly beside?: string | undefined
   /** For a lease that stands by itself, under this id and for so many milliseconds. */
   readonly standing?: { readonly id: string; readonly ttl: number } | undefined
+  /** What this process's own contenders for the key do: others may ask. */
+  readonly sight?: () => Sight
   readonly granted: (cover: Cover) => void
   readonly failed: (error: LockUnavailable) => void
   /** Others hold it: the answer will take its time. */
   readonly waits: () => void
   /** The cover that was granted has ended before its deadline. */
   readonly ended: () => void
+}
+
+/**
+ * Who holds and how many wait.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Sight {
+  readonly holders: ReadonlyArray<{ readonly id: string; readonly mode: Mode; readonly fence: number }>
+  readonly waiting: number
 }
 
 /**
@@ -80,7 +93,7 @@ export interface Standing {
   readonly release: (key: string, id: string) => Effect.Effect<void, LeaseLost | LockUnavailable>
   /** Puts a lease back where the authority has lost what it knew; a lease that has ended stays so. */
   readonly adopt: (key: string, stand: Stand) => Effect.Effect<void, LockUnavailable>
-  /** All that others hold. */
+  /** All such leases of a key. */
   readonly holders: (key: string) => Effect.Effect<ReadonlyArray<Stand>, LockUnavailable>
   /** The name under which others see such a lease. */
   readonly nameOf: (id: string) => string
@@ -99,6 +112,8 @@ export interface Authority {
   readonly standing?: Standing
   /** Fencing tokens issued from now on are above this one. */
   readonly surpass?: (fence: number) => void
+  /** All that the key actors of this process do not do themselves. */
+  readonly others?: (key: string) => Effect.Effect<Sight, LockUnavailable>
   readonly ping?: Effect.Effect<void, LockUnavailable>
 }
 

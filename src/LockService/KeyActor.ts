@@ -5,88 +5,10 @@
  * @since 0.1.0
  */
 import type { LockUnavailable } from "../CredentialsError.ts"
-import type { Authority, Cover, Mode } from "./Authority.ts"
-
-/**
- * @since 0.1.0
- * @category models
- */
-export interface Holder {
-  readonly id: string
-  readonly mode: Mode
-  readonly fence: number
-  /** Its own end, on the monotonic clock in milliseconds; it may not outlive its cover either. */
-  deadline: number
-  /** What it was granted out of; nothing when it was not granted here. */
-  readonly share: Share | undefined
-  /** Contenders that need not wait for this holder. */
-  readonly lentTo: Set<string>
-  state: "held" | "released" | "lost"
-  /** Called when the hold is over. */
-  readonly onEnd: Set<() => void>
-}
-
-/**
- * A cover, and how many hold out of it.
- *
- * @since 0.1.0
- * @category models
- */
-export interface Share {
-  readonly cover: Cover
-  holders: number
-}
-
-/**
- * When a hold ends unless prolonged.
- *
- * @since 0.1.0
- * @category getters
- */
-export const endOf = (holder: Holder): number =>
-  holder.share === undefined ? holder.deadline : Math.min(holder.deadline, holder.share.cover.deadline)
-
-/**
- * A hold that begins.
- *
- * @since 0.1.0
- * @category constructors
- */
-export const makeHolder = ({
-  deadline,
-  fence,
-  id,
-  mode,
-  share
-}: Omit<Holder, "lentTo" | "state" | "onEnd">): Holder => ({
-  id,
-  mode,
-  fence,
-  deadline,
-  share,
-  lentTo: new Set(),
-  state: "held",
-  onEnd: new Set()
-})
-
-/**
- * @since 0.1.0
- * @category models
- */
-export interface Contender {
-  readonly id: string
-  readonly mode: Mode
-  /** Its place in the queue: when it came, in milliseconds, plus the penalty of its class. */
-  readonly virtualTime: number
-  /** Until then readers may pass an exclusive contender that is waiting. */
-  readonly yieldsUntil: number
-  /** How long the hold lasts unless renewed, in milliseconds. */
-  readonly ttl: number
-  /** Called once, as soon as it is known that the contender has to wait; it may leave. */
-  readonly mustWait: () => void
-  readonly granted: (holder: Holder) => void
-  readonly failed: (error: LockUnavailable) => void
-}
+import type { Authority, Cover, Mode, Sight } from "./Authority.ts"
+import { type Contender, Queue } from "./Contender.ts"
+import { Holder, type Share } from "./Holder.ts"
+import { Loans } from "./Loans.ts"
 
 /** What was asked of the authority and not granted yet. */
 interface Pending {
@@ -101,6 +23,22 @@ interface Grant {
   readonly fence: number
 }
 
+/**
+ * What the actors of a process share.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Host {
+  readonly authority: Authority
+  readonly now: () => number
+  /** A cover was granted whose end is to be watched. */
+  readonly covered: (actor: KeyActor, cover: Cover) => void
+  readonly uncovered: (cover: Cover) => void
+  /** Nobody holds or waits. */
+  readonly idle: (actor: KeyActor) => void
+}
+
 const modes: ReadonlyArray<Mode> = ["exclusive", "shared"]
 
 /**
@@ -109,64 +47,48 @@ const modes: ReadonlyArray<Mode> = ["exclusive", "shared"]
  */
 export class KeyActor {
   readonly key: string
-  readonly #authority: Authority
-  readonly #now: () => number
-  readonly #onCover: (cover: Cover) => void
-  readonly #onCoverEnd: (cover: Cover) => void
-  readonly #onIdle: () => void
-  readonly #holders = new Map<string, Holder>()
-  /** Ordered by virtual time; equals in the order of arrival. */
-  readonly #queue: Array<Contender> = []
+  readonly #host: Host
+  readonly #holders: Array<Holder> = []
+  readonly #queue = new Queue()
+  readonly #loans = new Loans(this.#holders)
   /** Out of it the next are granted. */
   #share: Share | undefined
   #exclusive: Pending | undefined
   #shared: Pending | undefined
-  /** Leases elsewhere beside which a contender may pass: contender to lender. */
-  #lentElsewhere: Map<string, { readonly name: string; readonly deadline: number }> | undefined
   /** What was asked for contenders that pass beside a lender. */
   #passing: Map<Contender, Pending> | undefined
   /** Contenders of whom it is not known yet whether they have to wait. */
   #undecided: Set<Contender> | undefined
   #lastFence = 0
 
-  constructor(options: {
-    readonly key: string
-    readonly authority: Authority
-    readonly now: () => number
-    /** A cover was granted whose end is to be watched. */
-    readonly onCover: (cover: Cover) => void
-    readonly onCoverEnd: (cover: Cover) => void
-    readonly onIdle: () => void
-  }) {
-    this.key = options.key
-    this.#authority = options.authority
-    this.#now = options.now
-    this.#onCover = options.onCover
-    this.#onCoverEnd = options.onCoverEnd
-    this.#onIdle = options.onIdle
+  constructor(key: string, host: Host) {
+    this.key = key
+    this.#host = host
   }
 
   get holders(): ReadonlyArray<Holder> {
     this.#expire()
-    return [...this.#holders.values()]
+    return [...this.#holders]
   }
 
   get waiting(): ReadonlyArray<Contender> {
-    return this.#queue
+    return this.#queue.all
+  }
+
+  sight(): Sight {
+    return { holders: this.holders.map(({ fence, id, mode }) => ({ id, mode, fence })), waiting: this.#queue.length }
   }
 
   holder(id: string): Holder | undefined {
     this.#expire()
-    return this.#holders.get(id)
+    return this.#find(id)
   }
 
   /** Answers by `granted` or `failed`, perhaps before it returns. */
   enter(contender: Contender): void {
-    let at = this.#queue.length
-    while (at > 0 && (this.#queue[at - 1]?.virtualTime ?? 0) > contender.virtualTime) at--
-    this.#queue.splice(at, 0, contender)
+    this.#queue.add(contender)
     this.#serve()
-    if (!this.#queue.includes(contender)) return
+    if (!this.#queue.has(contender)) return
     if (this.#mayNotWait(contender)) this.#undecided = (this.#undecided ?? new Set()).add(contender)
     else contender.mustWait()
   }
@@ -181,7 +103,7 @@ export class KeyActor {
   /** Ends a hold; false when it had ended before. */
   release(id: string): boolean {
     this.#expire()
-    const holder = this.#holders.get(id)
+    const holder = this.#find(id)
     if (holder === undefined) return false
     this.#end(holder, "released")
     this.#serve()
@@ -190,7 +112,7 @@ export class KeyActor {
 
   /** Ends a hold against its holder's will. */
   revoke(id: string): void {
-    const holder = this.#holders.get(id)
+    const holder = this.#find(id)
     if (holder === undefined) return
     this.#end(holder, "lost")
     this.#serve()
@@ -198,19 +120,19 @@ export class KeyActor {
 
   /** Lets one contender pass this holder. */
   lend(lender: Holder, contenderId: string): void {
-    lender.lentTo.add(contenderId)
+    lender.lend(contenderId)
     this.#serve()
   }
 
   /** Lets one contender pass a holder that the authority knows by this name, at the latest until a deadline. */
   lendElsewhere(name: string, deadline: number, contenderId: string): void {
-    this.#lentElsewhere = (this.#lentElsewhere ?? new Map()).set(contenderId, { name, deadline })
+    this.#loans.addElsewhere(name, deadline, contenderId)
     this.#serve()
   }
 
   /** Puts back a hold from before a restart, without asking anybody. */
   adopt(holder: Holder): void {
-    this.#holders.set(holder.id, holder)
+    this.#holders.push(holder)
     this.#lastFence = Math.max(this.#lastFence, holder.fence)
   }
 
@@ -219,10 +141,12 @@ export class KeyActor {
     this.#serve()
   }
 
+  #find(id: string): Holder | undefined {
+    return this.#holders.find((holder) => holder.id === id)
+  }
+
   #dequeue(contender: Contender): boolean {
-    const at = this.#queue.indexOf(contender)
-    if (at < 0) return false
-    this.#queue.splice(at, 1)
+    if (!this.#queue.remove(contender)) return false
     this.#undecided?.delete(contender)
     this.#passing?.get(contender)?.withdraw()
     this.#passing?.delete(contender)
@@ -230,81 +154,71 @@ export class KeyActor {
   }
 
   #expire(): void {
-    const now = this.#now()
-    for (const holder of this.#holders.values()) if (endOf(holder) <= now) this.#end(holder, "lost")
-    for (const [id, { deadline }] of this.#lentElsewhere ?? []) if (deadline <= now) this.#lentElsewhere?.delete(id)
+    const now = this.#host.now()
+    for (let at = this.#holders.length - 1; at >= 0; at--) {
+      const holder = this.#holders[at]
+      if (holder !== undefined && holder.end <= now) this.#end(holder, "lost")
+    }
+    this.#loans.expire(now)
     if (this.#share !== undefined && this.#share.cover.deadline <= now) this.#retire()
   }
 
   #handBack(cover: Cover): void {
-    this.#onCoverEnd(cover)
-    this.#authority.handBack(this.key, cover)
+    this.#host.uncovered(cover)
+    this.#host.authority.handBack(this.key, cover)
   }
 
   #end(holder: Holder, state: "released" | "lost"): void {
-    this.#holders.delete(holder.id)
-    holder.state = state
+    this.#holders.splice(this.#holders.indexOf(holder), 1)
     const { share } = holder
     if (share !== undefined) {
       share.holders--
       if (share !== this.#share && share.holders === 0) this.#handBack(share.cover)
     }
-    for (const listener of holder.onEnd) listener()
+    holder.close(state)
   }
 
   #serve(): void {
     this.#expire()
     let blocked: "none" | "exclusive" | "all" = "none"
     for (let at = 0; at < this.#queue.length;) {
-      const contender = this.#queue[at]
+      const contender = this.#queue.at(at)
       if (contender === undefined) break
       const inTurn = blocked === "none" || (blocked === "exclusive" && contender.mode === "shared")
       // who was lent a hold passes the queue: its lender waits for it
-      if ((inTurn || this.#isLent(contender)) && this.#isFree(contender)) {
+      if ((inTurn || this.#loans.isLent(contender.id)) && this.#isFree(contender)) {
         const grant = this.#grantFor(contender)
         if (grant !== undefined) {
-          this.#queue.splice(at, 1)
+          this.#queue.remove(contender)
           this.#undecided?.delete(contender)
           this.#grant(contender, grant)
           continue
         }
         // the authority failed, and everybody was told
-        if (this.#queue[at] !== contender) break
+        if (this.#queue.at(at) !== contender) break
       }
       if (inTurn || contender.mode === "exclusive") {
-        const yields = contender.mode === "exclusive" && contender.yieldsUntil > this.#now()
+        const yields = contender.mode === "exclusive" && contender.yieldsUntil > this.#host.now()
         if (!yields || this.#passing?.has(contender) === true) blocked = "all"
         else if (blocked === "none") blocked = "exclusive"
       }
-      if (blocked === "all" && !this.#anyLent()) break
+      if (blocked === "all" && this.#loans.isEmpty) break
       at++
     }
     this.#settle()
   }
 
   #isFree(contender: Contender): boolean {
-    for (const holder of this.#holders.values()) {
+    for (const holder of this.#holders) {
       const compatible = holder.mode === "shared" && contender.mode === "shared"
-      if (!compatible && !holder.lentTo.has(contender.id)) return false
+      if (!compatible && !holder.isLentTo(contender.id)) return false
     }
     return true
   }
 
-  #isLent(contender: Contender): boolean {
-    if (this.#lentElsewhere?.has(contender.id) === true) return true
-    for (const holder of this.#holders.values()) if (holder.lentTo.has(contender.id)) return true
-    return false
-  }
-
-  #anyLent(): boolean {
-    if ((this.#lentElsewhere?.size ?? 0) > 0) return true
-    for (const holder of this.#holders.values()) if (holder.lentTo.size > 0) return true
-    return false
-  }
-
   /** Something to grant the contender out of; when there is nothing (yet), it has been asked for. */
   #grantFor(contender: Contender): Grant | undefined {
-    const lender = this.#lenderOf(contender)
+    const lender = this.#loans.lenderOf(contender.id)
     if (lender?.share !== undefined && serves(lender.share.cover, contender.mode)) {
       const fence = lender.share.cover.nextFence()
       if (fence !== undefined) return { share: lender.share, fence }
@@ -322,15 +236,6 @@ export class KeyActor {
       this.#ask(contender)
       if (this.#share === undefined || this.#share === share) return undefined
     }
-  }
-
-  #lenderOf(contender: Contender): { readonly name: string | undefined; readonly share?: Share } | undefined {
-    const elsewhere = this.#lentElsewhere?.get(contender.id)
-    if (elsewhere !== undefined) return elsewhere
-    for (const { lentTo, share } of this.#holders.values()) {
-      if (lentTo.has(contender.id) && share !== undefined) return { name: share.cover.name, share }
-    }
-    return undefined
   }
 
   #pendingOf(mode: Mode): Pending | undefined {
@@ -351,17 +256,18 @@ export class KeyActor {
     }
     if (this.#share?.holders === 0) this.#retire()
     let asking = true
-    pending.withdraw = this.#authority.request({
+    pending.withdraw = this.#host.authority.request({
       key: this.key,
       mode,
       virtualTime,
       yieldsUntil: contender.yieldsUntil,
       above: this.#lastFence,
+      sight: () => this.sight(),
       granted: (cover) => {
         answered()
         this.#retire()
         this.#share = { cover, holders: 0 }
-        this.#onCover(cover)
+        this.#host.covered(this, cover)
         if (!asking) this.#serve()
       },
       failed: (error) => {
@@ -381,17 +287,18 @@ export class KeyActor {
     if (this.#passing?.has(contender) === true) return undefined
     const pending: Pending = { virtualTime: 0, waits: false, withdraw: () => {} }
     this.#passing = (this.#passing ?? new Map()).set(contender, pending)
-    pending.withdraw = this.#authority.request({
+    pending.withdraw = this.#host.authority.request({
       key: this.key,
       mode: contender.mode,
       virtualTime: Number.NEGATIVE_INFINITY,
       yieldsUntil: 0,
       above: this.#lastFence,
+      sight: () => this.sight(),
       beside,
       granted: (cover) => {
         this.#passing?.delete(contender)
         const fence = cover.nextFence()
-        this.#onCover(cover)
+        this.#host.covered(this, cover)
         if (fence === undefined || !this.#isFree(contender) || !this.#dequeue(contender)) {
           this.#handBack(cover)
         } else {
@@ -415,7 +322,7 @@ export class KeyActor {
   }
 
   #fail(error: LockUnavailable): void {
-    const waiting = this.#queue.splice(0)
+    const waiting = this.#queue.clear()
     this.#undecided?.clear()
     for (const contender of waiting) {
       this.#passing?.get(contender)?.withdraw()
@@ -429,8 +336,14 @@ export class KeyActor {
     this.#lastFence = Math.max(this.#lastFence, fence)
     share.holders++
     const { id, mode, ttl } = contender
-    const holder = makeHolder({ id, mode, fence, deadline: this.#now() + ttl, share })
-    this.#holders.set(id, holder)
+    const holder = new Holder({
+      id,
+      mode,
+      fence,
+      deadline: ttl === Number.POSITIVE_INFINITY ? ttl : this.#host.now() + ttl,
+      share
+    })
+    this.#holders.push(holder)
     contender.granted(holder)
   }
 
@@ -450,13 +363,13 @@ export class KeyActor {
     }
     for (const mode of modes) {
       const pending = this.#pendingOf(mode)
-      if (pending === undefined || this.#queue.some((contender) => contender.mode === mode)) continue
+      if (pending === undefined || this.#queue.hasMode(mode)) continue
       this.#setPending(mode, undefined)
       pending.withdraw()
     }
     if (this.#share?.holders === 0) this.#retire()
-    if (this.#holders.size > 0 || this.#queue.length > 0 || (this.#lentElsewhere?.size ?? 0) > 0) return
-    this.#onIdle()
+    if (this.#holders.length > 0 || this.#queue.length > 0 || this.#loans.hasElsewhere) return
+    this.#host.idle(this)
   }
 
   /** Whether it may yet be granted without a wait. */

@@ -5,6 +5,7 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
 import * as Scope from "effect/Scope"
 import { randomUUID } from "node:crypto"
@@ -91,7 +92,8 @@ describe("commands", () => {
       yield* settle
       const keys = yield* one.redis.command("KEYS", "*")
       assert.lengthOf(Array.isArray(keys) ? keys : [], 1)
-      assert.match(String(keys), /^lk:\{b\d\d\}:[\w-]{24}:f$/)
+      assert.match(String(keys), /^lk:\{b\d\d\}:[\w-]{24}:s$/)
+      assert.match(String(yield* one.redis.command("GET", String(keys))), /^\d{16} \d+$/)
     })
   )
 })
@@ -125,6 +127,53 @@ describe("two processes", () => {
         yield* passed.release
         yield* Effect.scoped(other.locks.acquire(key, { wait: 0 }))
       })
+  )
+
+  it.scopedLive("see who holds and how many wait in each other, taken and scoped", () =>
+    Effect.gen(function* () {
+      const server = yield* Server.start
+      const services = yield* Effect.replicateEffect(service(server.url), 3)
+      const [one, other, third] = services.map(({ locks }) => locks)
+      assert(one !== undefined && other !== undefined && third !== undefined)
+      const key = randomUUID()
+      const readers = yield* Effect.replicateEffect(hold(one, key, { mode: "shared" }), 3)
+      const taken = yield* other.take(key, { mode: "shared", ttl: "1 minute" })
+      const { enter } = yield* queue(other, key)
+      for (const name of ["first", "second"]) yield* enter(name)
+      yield* Effect.forkScoped(Effect.ignore(third.take(key, { ttl: "1 minute" })))
+      yield* settle
+      const ids = [taken.id, ...readers.map(({ lease }) => lease.id)].sort()
+      for (const locks of [one, other, third]) {
+        const { holders, waiting } = yield* locks.inspect(key)
+        assert.deepStrictEqual(holders.map(({ id }) => id).sort(), ids)
+        assert.strictEqual(waiting, 3)
+      }
+    })
+  )
+
+  it.scopedLive("a holder's own flight passes the flight of another process that waits for it, and both end", () =>
+    Effect.gen(function* () {
+      const server = yield* Server.start
+      const one = yield* service(server.url)
+      const other = yield* service(server.url)
+      const key = randomUUID()
+      // the lease was granted by the other process, whose flight then waits for its end
+      const { id } = yield* other.locks.take(key, { ttl: "1 minute" })
+      const flight = { priority: "writer", yieldsFor: "30 seconds" } as const
+      const waiting = yield* Effect.fork(Effect.scoped(other.locks.acquire(key, flight)))
+      yield* settle
+      // its holder asks this process
+      const named = randomUUID()
+      const passing = yield* Effect.fork(hold(one.locks, key, { ...flight, id: named }))
+      yield* settle
+      yield* one.locks.lend(key, id, named)
+      const passed = yield* Fiber.join(passing)
+      assert.isTrue(Option.isNone(yield* Fiber.poll(waiting)))
+      yield* passed.release
+      assert.isTrue(Option.isNone(yield* Fiber.poll(waiting)))
+      yield* one.locks.release(key, id)
+      yield* Fiber.join(waiting)
+    })
   )
 
   it.scopedLive("readers that keep coming in one process do not starve a writer of the other", () =>

@@ -1,0 +1,60 @@
+/**
+ * What is to end in Redis: said until the server has heard it, or the end has come by itself.
+ *
+ * @since 0.1.0
+ */
+import * as Scripts from "./Scripts.ts"
+import type { Session } from "./Session.ts"
+
+interface Ending {
+  readonly keys: ReadonlyArray<string>
+  readonly until: number
+  isSending: boolean
+}
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export class Endings {
+  readonly #session: Session
+  readonly #failed: () => void
+  readonly #byOwner = new Map<string, Ending>()
+
+  /** `failed` is called when something has to be said again. */
+  constructor(session: Session, failed: () => void) {
+    this.#session = session
+    this.#failed = failed
+  }
+
+  get size(): number {
+    return this.#byOwner.size
+  }
+
+  /** Ends a hold or a wait: sent before it returns. */
+  add(owner: string, keys: ReadonlyArray<string>): void {
+    const { now, ttl, waiterLease } = this.#session
+    const ending: Ending = { keys, until: now() + ttl + waiterLease, isSending: false }
+    this.#byOwner.set(owner, ending)
+    this.#send(owner, ending)
+  }
+
+  /** Says all again that was not answered. */
+  sendAgain(): void {
+    const time = this.#session.now()
+    for (const [owner, ending] of this.#byOwner) {
+      if (ending.until <= time) this.#byOwner.delete(owner)
+      else this.#send(owner, ending)
+    }
+  }
+
+  #send(owner: string, ending: Ending): void {
+    if (ending.isSending) return
+    ending.isSending = true
+    this.#session.evaluate(Scripts.release, ending.keys, [owner], (error) => {
+      ending.isSending = false
+      if (error === undefined) this.#byOwner.delete(owner)
+      else this.#failed()
+    })
+  }
+}
