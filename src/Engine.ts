@@ -14,6 +14,8 @@ import * as Redacted from "effect/Redacted"
 import { join } from "node:path"
 import * as AuthorizationStore from "./AuthorizationStore/Sql.ts"
 import * as Cipher from "./Cipher.ts"
+import * as CircuitBreaker from "./CircuitBreaker.ts"
+import * as SqlCircuitBreaker from "./CircuitBreaker/Sql.ts"
 import * as Embedded from "./Database/Embedded.ts"
 import * as Server from "./Database/Server.ts"
 import * as SoleProcess from "./Database/SoleProcess.ts"
@@ -57,7 +59,9 @@ export class RedisUnreachable extends Data.TaggedError("RedisUnreachable")<{
  */
 export interface Engine {
   readonly clock: "process" | "database"
-  readonly context: Context.Context<SqlClient | LockService.LockService | Processes.Processes>
+  readonly context: Context.Context<
+    SqlClient | LockService.LockService | Processes.Processes | CircuitBreaker.CircuitBreaker
+  >
   /** Fails when another process may have taken this one's place; never succeeds. */
   readonly lost: Effect.Effect<never, SoleProcess.SoleProcessLost>
 }
@@ -127,8 +131,13 @@ export const make = Effect.fnUntraced(function* (settings: Settings) {
     : Layer.build(LockService.layerMemory)
   const clock = clockOf(settings)
   const processes = yield* Option.isSome(databaseUrl) && Option.isSome(redisUrl)
-    ? Layer.build(Layer.provide(SqlProcesses.layer({ clock }), Layer.succeedContext(tables)))
-    : Layer.build(Processes.layerSole)
+    ? Layer.build(
+        Layer.provide(
+          Layer.merge(SqlProcesses.layer({ clock }), SqlCircuitBreaker.layer({ clock })),
+          Layer.succeedContext(tables)
+        )
+      )
+    : Layer.build(Layer.merge(Processes.layerSole, CircuitBreaker.layerMemory))
   return {
     clock,
     context: Context.mergeAll(tables, locks, processes),

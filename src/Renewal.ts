@@ -17,6 +17,7 @@ import * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
 import { randomUUID } from "node:crypto"
 import { Attempts, Moved } from "./Attempts.ts"
+import { CircuitBreaker } from "./CircuitBreaker.ts"
 import { type CredentialId, isOAuth2, type OAuth2Credential, type UserId } from "./Credential.ts"
 import {
   CredentialNotFound,
@@ -152,7 +153,7 @@ export const layer = (
 ): Layer.Layer<
   Renewal,
   never,
-  Store | LockService | HandlerRegistry | ProviderCatalogue | Attempts | Receipts | Processes
+  Store | LockService | HandlerRegistry | ProviderCatalogue | Attempts | Receipts | Processes | CircuitBreaker
 > =>
   Layer.scoped(
     Renewal,
@@ -164,6 +165,7 @@ export const layer = (
       const attempts = yield* Attempts
       const receipts = yield* Receipts
       const processes = yield* Processes
+      const breaker = yield* CircuitBreaker
       const holderWait = Duration.decode(options.holderWait ?? "5 minutes")
       const yieldsFor = Duration.decode(options.yieldsFor ?? "30 seconds")
       const drainTimeout = Duration.decode(options.drainTimeout ?? "10 seconds")
@@ -197,6 +199,8 @@ export const layer = (
           ...Option.match(attemptId, { onNone: () => ({}), onSome: (id) => ({ attemptId: id }) })
         })
       })
+
+      const callOf = ({ force, grant }: Flight, { provider }: Handler) => ({ provider, grant, onDemand: force })
 
       /** A provider that failed is left alone until its back-off ends; on demand it is asked again, unless it said when. */
       const backOff = Effect.fnUntraced(function* (flight: Flight, credential: OAuth2Credential) {
@@ -298,6 +302,7 @@ export const layer = (
           yield* Deferred.succeed(flight.living, undefined)
         }
         yield* backOff(flight, seed)
+        yield* breaker.check(callOf(flight, handler))
         return Option.some({ handler, reason: verdict.reason })
       })
 
@@ -339,14 +344,17 @@ export const layer = (
         if (unleased && leases.length > 0) return yield* new Moved()
         const probeOf = yield* store.openAttempt(flight.grant)
         if (Option.isSome(probeOf)) yield* settle(credentials, handler, probeOf.value)
-        return yield* attempts.spend({
-          handler,
-          grant: flight.grant,
-          credentials: [first, ...others],
-          reason,
-          probeOf,
-          leases: [...leases, alone]
-        })
+        return yield* breaker.guard(
+          callOf(flight, handler),
+          attempts.spend({
+            handler,
+            grant: flight.grant,
+            credentials: [first, ...others],
+            reason,
+            probeOf,
+            leases: [...leases, alone]
+          })
+        )
       })
 
       const rounds = (flight: Flight, left: number): Effect.Effect<ReadonlyArray<OAuth2Credential>, FlightError> =>

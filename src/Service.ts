@@ -10,6 +10,7 @@ import * as Attempts from "./Attempts.ts"
 import * as AuditLog from "./AuditLog.ts"
 import * as AuthorizationStore from "./AuthorizationStore.ts"
 import * as Cipher from "./Cipher.ts"
+import * as CircuitBreaker from "./CircuitBreaker.ts"
 import * as CredentialsManager from "./CredentialsManager.ts"
 import type { StoreUnavailable } from "./CredentialsError.ts"
 import * as Deletion from "./Deletion.ts"
@@ -48,6 +49,7 @@ export type Ports =
   | LeaseStore.LeaseStore
   | LockService.LockService
   | Processes.Processes
+  | CircuitBreaker.CircuitBreaker
   | AuditLog.AuditLog
   | Receipts.Receipts
   | ProviderCatalogue.ProviderCatalogue
@@ -148,6 +150,7 @@ export const layerMemory = (
     LeaseStore.layerMemory,
     LockService.layerMemory,
     Processes.layerSole,
+    CircuitBreaker.layerMemory,
     AuditLog.layerMemory,
     protocol
   )

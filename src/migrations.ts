@@ -17,6 +17,7 @@ import auditEvents from "./migrations/0005_audit_events.ts"
 import keyOrder from "./migrations/0006_key_order.ts"
 import processes from "./migrations/0007_processes.ts"
 import sweeping from "./migrations/0008_sweeping.ts"
+import circuits from "./migrations/0009_circuits.ts"
 
 /**
  * Every step, in order. A step that was released is never changed: a new one follows it.
@@ -31,7 +32,8 @@ export const migrations = {
   "0005_audit_events": auditEvents,
   "0006_key_order": keyOrder,
   "0007_processes": processes,
-  "0008_sweeping": sweeping
+  "0008_sweeping": sweeping,
+  "0009_circuits": circuits
 } as const
 
 /** Of its own, so that a program with migrations of its own in this database is not in the way. */

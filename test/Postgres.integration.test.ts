@@ -3,6 +3,7 @@ import * as Layer from "effect/Layer"
 import * as ApiKeys from "../src/ApiKeys/Sql.ts"
 import * as AuditLog from "../src/AuditLog/Sql.ts"
 import * as AuthorizationStore from "../src/AuthorizationStore/Sql.ts"
+import * as CircuitBreaker from "../src/CircuitBreaker/Sql.ts"
 import * as Cipher from "../src/Cipher.ts"
 import * as LeaseStore from "../src/LeaseStore/Sql.ts"
 import * as Processes from "../src/Processes/Sql.ts"
@@ -11,6 +12,7 @@ import * as ApiKeysContract from "./contract/ApiKeys.ts"
 import * as AuditLogContract from "./contract/AuditLog.ts"
 import * as AuthorizationStoreContract from "./contract/AuthorizationStore.ts"
 import * as KeyRotationContract from "./contract/KeyRotation.ts"
+import * as CircuitsContract from "./contract/Circuits.ts"
 import * as HeartbeatsContract from "./contract/Heartbeats.ts"
 import * as LeaseStoreContract from "./contract/LeaseStore.ts"
 import * as StoreContract from "./contract/Store.ts"
@@ -21,6 +23,9 @@ for (const clock of ["process", "database"] as const) {
   StoreContract.suite(`Postgres, by the ${clock}'s clock`, Layer.provide(driver, Postgres.layer))
 
   const heartbeats = Layer.effect(HeartbeatsContract.Heartbeats, Processes.make({ clock }))
+  const circuits = Layer.effect(CircuitsContract.Circuits, CircuitBreaker.make({ clock }))
+  CircuitsContract.suite(`Postgres, by the ${clock}'s clock`, Layer.provide(circuits, Postgres.layer))
+
   HeartbeatsContract.suite(`Postgres, by the ${clock}'s clock`, Layer.provide(heartbeats, Postgres.layer))
 }
 

@@ -15,6 +15,7 @@ import type * as Scope from "effect/Scope"
 import * as TestClock from "effect/TestClock"
 import * as AuditLog from "../src/AuditLog.ts"
 import * as AuthorizationStore from "../src/AuthorizationStore.ts"
+import * as CircuitBreaker from "../src/CircuitBreaker.ts"
 import * as Cipher from "../src/Cipher.ts"
 import { CredentialId, type NewCredential, ProviderId, UserId } from "../src/Credential.ts"
 import { CredentialsManager } from "../src/CredentialsManager.ts"
@@ -152,6 +153,7 @@ export interface Reach {
 export interface Engine {
   readonly driver: Driver
   readonly heartbeats: Processes.Heartbeats
+  readonly circuits: CircuitBreaker.Circuits
   readonly ports: Context.Context<
     | Cipher.Cipher
     | LockService.LockService
@@ -165,6 +167,7 @@ export const engine: Effect.Effect<Engine, never, Scope.Scope> = Effect.gen(func
   return {
     driver: yield* Memory.make,
     heartbeats: yield* Processes.makeMemory,
+    circuits: yield* CircuitBreaker.makeMemory,
     ports: yield* Layer.build(
       Layer.mergeAll(
         Layer.provideMerge(AuthorizationStore.layerMemory, Cipher.layerMemory),
@@ -239,11 +242,13 @@ export const world = (
           LeaseStore.layerMemory,
           LockService.layerMemory,
           AuditLog.layerMemory,
-          Processes.layerSole
+          Processes.layerSole,
+          CircuitBreaker.layerMemory
         )
       : Layer.mergeAll(
           Layer.provideMerge(reached(Effect.succeed(engine.driver)), Layer.succeedContext(engine.ports)),
-          Layer.orDie(Processes.layer(Effect.succeed(heartbeats(engine.heartbeats))))
+          Layer.orDie(Processes.layer(Effect.succeed(heartbeats(engine.heartbeats)))),
+          CircuitBreaker.layer(Effect.succeed(engine.circuits))
         )
   const ports = Layer.merge(Layer.provideMerge(Receipts.layerMemory, shared), handlers)
   const layer = Layer.provideMerge(Service.layer({ sweeper: false, ...options }), ports)

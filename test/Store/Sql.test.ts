@@ -66,6 +66,7 @@ const tables = [
   "authorizations",
   "leases",
   "processes",
+  "circuits",
   "api_keys",
   "audit_events"
 ]
