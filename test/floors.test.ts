@@ -164,7 +164,7 @@ describe("imports", () => {
 
 describe("packages that drag something in", () => {
   const importers = {
-    pg: ["Database/Embedded.ts", "Database/Server.ts"],
+    pg: ["Database/Connections.ts", "Database/Embedded.ts", "Database/Server.ts"],
     "@effect/sql-pg": ["Database/Embedded.ts", "Database/Server.ts"],
     "@electric-sql/pglite": ["Database/Cluster.ts", "Database/Embedded.ts"],
     "@effect/cli": ["cli/CommandLine.ts", "cli/RotateKeys.ts"],
@@ -225,7 +225,7 @@ describe("what can be replaced", () => {
   /** Below Effect: what runs where no fiber does. */
   const belowEffect: Readonly<Record<string, ReadonlyArray<string>>> = {
     setInterval: ["server/Listener.ts"],
-    setTimeout: ["Database/Server.ts"]
+    setTimeout: ["Database/Connections.ts"]
   }
 
   const ambient = {

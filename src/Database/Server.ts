@@ -15,9 +15,9 @@ import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
 import type * as Scope from "effect/Scope"
 import * as Fs from "node:fs"
-import { Socket } from "node:net"
 import type { ConnectionOptions } from "node:tls"
 import * as Pg from "pg"
+import * as Connections from "./Connections.ts"
 import * as ServerAddress from "./ServerAddress.ts"
 
 const advice = {
@@ -81,8 +81,9 @@ export interface Options {
  * A Postgres client over the server at the URL. Fails with `DatabaseUnreachable` when no session can be had there within
  * five seconds, or when what is there would not do: a standby, another encoding than UTF-8, no right to make tables.
  *
- * - Nobody waits without end: three seconds for a connection, then `patience` for a statement, by the server's clock; and
- *   a second longer by this process', which then gives up the connection: a server that was cut off says nothing.
+ * - Nobody waits without end: three seconds for a connection, or for a turn at one while nobody else ends theirs; then
+ *   `patience` for a statement, by the server's clock, and a second longer by this process', which then gives up the
+ *   connection: a server that was cut off says nothing.
  * - A connection is used again only when the server has said that it is ready. One whose statement failed, was given up
  *   or interrupted is closed, so that nobody gets what is left of another one's. An interrupted statement may be done.
  * - Acknowledged is on disk: sessions by whose default a commit would not wait for it (`synchronous_commit = off`) do.
@@ -113,10 +114,9 @@ export const make = Effect.fn("Database.Server.make")(function* (
   const patience = Duration.toMillis(options.patience ?? "5 seconds")
   const connection = yield* connectionTo(address)
   const { synchronousCommit } = yield* inspect(address, connection)
-  const pool = makePool({
+  const config = {
     ...connection,
     max: options.poolSize ?? 10,
-    connectionTimeoutMillis: 3_000,
     idleTimeoutMillis: 60_000,
     // a server that has changed its role, or its address, is left within this time
     maxLifetimeSeconds: 600,
@@ -127,8 +127,12 @@ export const make = Effect.fn("Database.Server.make")(function* (
       idle_in_transaction_session_timeout: 2 * patience,
       ...options.session
     })
+  }
+  const acquire = Connections.make(config, {
+    connectWithin: Duration.seconds(3),
+    answerWithin: Duration.millis(patience + 1_000)
   })
-  return yield* PgClient.fromPool({ acquire: watched(pool, patience + 1_000) }).pipe(
+  return yield* PgClient.fromPool({ acquire }).pipe(
     Effect.provide(Reactivity.layer),
     Effect.mapError((error) => refusalOf(address, error.cause))
   )
@@ -260,31 +264,3 @@ const reasonOf = (code: string, words: string): DatabaseUnreachable["reason"] =>
   if (/CERT|VERIFY|ISSUER|ERR_TLS/.test(code)) return "certificate"
   return /^E[A-Z]|^closed$|^57P/.test(code) ? "silent" : "failed"
 }
-
-const makePool = (config: Pg.PoolConfig) =>
-  Effect.acquireRelease(
-    Effect.sync(() => new Pg.Pool(config)),
-    (pool) => Effect.promise(() => pool.end()).pipe(Effect.interruptible, Effect.timeoutOption("2 seconds"))
-  )
-
-/** The server has answered all that it was asked, and waits. */
-const isReady = (client: Pg.ClientBase) => "readyForQuery" in client && client.readyForQuery === true
-
-/** Takes connections out of use that nobody can rely on. */
-const watched = <E, R>(acquire: Effect.Effect<Pg.Pool, E, R>, patience: number) =>
-  Effect.tap(acquire, (pool) => {
-    pool.on("error", () => {})
-    pool.on("connect", (client) => {
-      // without a process id to name, @effect/sql-pg does not try to cancel: the cancellation may come late, and end
-      // what the next one asks of that session
-      Object.assign(client, { processID: undefined })
-      const socket = client instanceof Pg.Client ? client.connection.stream : undefined
-      if (!(socket instanceof Socket)) return
-      socket.setTimeout(patience, () => {
-        if (!isReady(client)) socket.destroy(Object.assign(new Error("No answer"), { code: "ETIMEDOUT" }))
-      })
-    })
-    pool.on("release", (_, client) => {
-      if (client instanceof Pg.Client && !isReady(client)) void client.end()
-    })
-  })

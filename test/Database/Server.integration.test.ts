@@ -173,6 +173,22 @@ describe("a session", () => {
       yield* sql`select 1`
     })
   )
+
+  it.scopedLive("who waits for one waits on, in order, as long as others end their turns", () =>
+    Effect.gen(function* () {
+      const sql = yield* make(yield* Postgres.database, { poolSize: 1 })
+      const turns: Array<number> = []
+      const all = Array.from({ length: 10 }, (_, turn) =>
+        Effect.tap(sql`select pg_sleep(0.5)`, () => void turns.push(turn))
+      )
+      const [, millis] = yield* elapsed(Effect.all(all, { concurrency: "unbounded" }))
+      assert.deepStrictEqual(
+        turns,
+        all.map((_, turn) => turn)
+      )
+      assert.isAbove(millis, 4_500)
+    })
+  )
 })
 
 describe("when sessions end", () => {

@@ -38,6 +38,9 @@ export interface Postgres {
   readonly stop: (how: "fast" | "crash") => Effect.Effect<void>
   /** Starts it again after a stop, on the same port; waits until it answers. */
   readonly start: Effect.Effect<void>
+  /** `SIGSTOP` to all its processes: connections stay, nothing is answered. */
+  readonly pause: Effect.Effect<void>
+  readonly resume: Effect.Effect<void>
 }
 
 const howToGet = `The tests need a Postgres server's programs (initdb and postgres), and found none.
@@ -208,10 +211,26 @@ const prepare = (programs: string, folder: string, afterwards: "keep" | "remove"
       }
     })
 
+    /** The postmaster and all that it has forked, each of which is a group of its own. */
+    const signal = async (name: "SIGSTOP" | "SIGCONT") => {
+      const postmaster = processId()
+      const { stdout } = await promisify(execFile)("ps", ["-A", "-o", "pid=,ppid="])
+      const rows = stdout.split("\n").map((line) => line.trim().split(/\s+/).map(Number))
+      for (const [pid = 0, parent] of rows) {
+        if (pid !== postmaster && parent !== postmaster) continue
+        try {
+          process.kill(pid, name)
+        } catch {
+          // it has ended since
+        }
+      }
+    }
+
     const stop = (how: "fast" | "crash") =>
       Effect.promise(async () => {
         if (child === undefined || child.exitCode !== null) return
         const ended = new Promise((resolve) => child?.once("exit", resolve))
+        await signal("SIGCONT")
         process.kill(processId(), how === "crash" ? "SIGQUIT" : "SIGINT")
         await ended
         child.stdin?.destroy()
@@ -223,23 +242,28 @@ const prepare = (programs: string, folder: string, afterwards: "keep" | "remove"
       port,
       ...administration((database) => `postgres://${at.user}@${at.host}:${at.port}/${database}`),
       start,
-      stop
+      stop,
+      pause: Effect.promise(() => signal("SIGSTOP")),
+      resume: Effect.promise(() => signal("SIGCONT"))
+    }
+  })
+
+/** Runs SQL in the database at the URL, in a connection of its own, and answers its rows. */
+export const query = (url: string, text: string, values: ReadonlyArray<unknown> = []) =>
+  Effect.promise(async () => {
+    const client = new Pg.Client({ connectionString: url })
+    client.on("error", () => {})
+    await client.connect()
+    try {
+      return (await client.query<Record<string, unknown>>(text, [...values])).rows
+    } finally {
+      await client.end()
     }
   })
 
 /** What is asked of a server by its administrator. */
 const administration = (urlOf: (database: string) => string) => {
-  const run = (text: string, values: ReadonlyArray<unknown> = []) =>
-    Effect.promise(async () => {
-      const client = new Pg.Client({ connectionString: urlOf("postgres") })
-      client.on("error", () => {})
-      await client.connect()
-      try {
-        return (await client.query<Record<string, unknown>>(text, [...values])).rows
-      } finally {
-        await client.end()
-      }
-    })
+  const run = (text: string, values?: ReadonlyArray<unknown>) => query(urlOf("postgres"), text, values)
   return {
     url: (database = "postgres") => urlOf(database),
     run,

@@ -96,7 +96,8 @@ const addressOf = (port: number) => {
   return { port, url, redirectUri: `${url}/oauth/callback` }
 }
 
-const temporaryDirectory = Effect.acquireRelease(
+/** Removed with the scope. */
+export const temporaryDirectory = Effect.acquireRelease(
   Effect.promise(() => Fs.mkdtemp(Path.join(Os.tmpdir(), "effect-credentials-"))),
   (directory) => Effect.promise(() => Fs.rm(directory, { recursive: true, force: true, maxRetries: 5 }))
 )
