@@ -33,14 +33,14 @@ const isReady = (client: Pg.ClientBase) => "readyForQuery" in client && client.r
 /**
  * `pg`'s pool gives up whoever has waited for so long for a turn, even where turns come one after the other and this
  * process has much to do. This one asks it for no more connections than there are, and gives a waiter up when for the
- * whole time nobody has ended a turn. Time is counted in looks, between which the process reads what has come.
+ * whole time no turn has begun or ended. Time is counted in looks, between which the process reads what has come.
  */
 class TurnTakingPool extends Pg.Pool {
   readonly #waiting: Array<Waiter> = []
   readonly #startLooking: () => void
   #free: number
   #looked = 0
-  /** The look before which a turn last ended well. */
+  /** The look before which a turn last began or ended well. */
   #movedAt = 0
   #isLooking = false
 
@@ -72,6 +72,7 @@ class TurnTakingPool extends Pg.Pool {
         taken(error, client, release)
         return this.#next()
       }
+      this.#movedAt = this.#looked
       const ended = (unusable?: Error | boolean) => {
         if (isReady(client)) this.#movedAt = this.#looked
         release(unusable)
@@ -115,7 +116,7 @@ const endWhenSilent = (socket: Socket, after: Duration.Duration, rests: () => bo
  * A pool for as long as the scope lives.
  *
  * - Whoever asks for a connection is given up when a server that is to make one is silent for `connectWithin`, or when all
- *   are in use and for so long no turn at one has ended well.
+ *   are in use and for so long no turn at one has begun or ended well.
  * - A connection is given up whose server is silent for longer than `answerWithin`, and one that comes back from a turn
  *   before the server has answered it.
  *
