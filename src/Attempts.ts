@@ -17,6 +17,7 @@ import * as Redacted from "effect/Redacted"
 import * as Schedule from "effect/Schedule"
 import { randomUUID } from "node:crypto"
 import type { Kind } from "./AuditEvent.ts"
+import * as Measured from "./Attempts/Measured.ts"
 import { AuditLog, record } from "./AuditLog.ts"
 import type { FailureReason, OAuth2Credential, ReauthReason } from "./Credential.ts"
 import { settled } from "./Credential.ts"
@@ -27,6 +28,7 @@ import { type Answer, OutboundFailure } from "./Outbound.ts"
 import { Processes } from "./Processes.ts"
 import { type Receipt, Receipts } from "./Receipts.ts"
 import type { DueReason } from "./RenewalPolicy.ts"
+import * as Span from "./Span.ts"
 import { type Attempt, Change, type Grant, type Outcome, Store } from "./Store.ts"
 import { Denial } from "./TokenEndpoint.ts"
 import { type TokenSet, toVariant, withdrawn } from "./TokenSet.ts"
@@ -386,6 +388,7 @@ export const layer = (options: Options = {}): Layer.Layer<Attempts, never, Store
 
       const spend = Effect.fn("Attempts.spend")(function* (spending: Spending) {
         const [first] = spending.credentials
+        yield* Span.annotate({ provider: spending.handler.provider.id })
         const refreshToken = first.variant.refreshToken
         if (refreshToken === undefined) return yield* new Moved()
         const startedAt = yield* store.now
@@ -450,6 +453,9 @@ export const layer = (options: Options = {}): Layer.Layer<Attempts, never, Store
         )
       }, Effect.uninterruptible)
 
-      return Attempts.of({ spend, promote })
+      return Attempts.of({
+        spend: (spending) => Measured.make(spending.handler.provider.id, spend(spending)),
+        promote
+      })
     })
   )

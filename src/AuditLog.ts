@@ -10,6 +10,7 @@ import * as FiberRef from "effect/FiberRef"
 import * as Layer from "effect/Layer"
 import type { AuditEvent } from "./AuditEvent.ts"
 import type { StoreUnavailable } from "./CredentialsError.ts"
+import * as Metrics from "./Metrics.ts"
 
 /**
  * On whose behalf this fiber acts: an API key's id; `service` when nobody asked.
@@ -33,7 +34,7 @@ export class AuditLog extends Context.Tag("effect-credentials/AuditLog")<
 >() {}
 
 /**
- * Appends an event of now, by the fiber's actor. What was done stays done when the log is out of reach: that is logged,
+ * Counts and appends an event of now, by the fiber's actor. What was done stays done when the log is out of reach: that is logged,
  * and nothing fails.
  *
  * @since 0.1.0
@@ -41,6 +42,7 @@ export class AuditLog extends Context.Tag("effect-credentials/AuditLog")<
 export const record = (event: Omit<AuditEvent, "at" | "actor">): Effect.Effect<void, never, AuditLog> =>
   Effect.gen(function* () {
     const log = yield* AuditLog
+    Metrics.events.update(1, event.kind)
     const at = yield* DateTime.now
     yield* log.append({ ...event, at, actor: yield* FiberRef.get(actor) })
   }).pipe(

@@ -19,6 +19,7 @@ import { type Authority, makeSole, type Mode, type Sight, type Standing } from "
 import { DeadlineWatch, type Timer } from "./LockService/DeadlineWatch.ts"
 import type { Holder } from "./LockService/Holder.ts"
 import { type Key, type Lease, make as makeLease, type Options, type Taken } from "./LockService/Lease.ts"
+import * as Measured from "./LockService/Measured.ts"
 import { makeHere, makeThere } from "./LockService/TakenLeases.ts"
 import * as Wait from "./LockService/Wait.ts"
 
@@ -196,10 +197,16 @@ export const make = Effect.fnUntraced(function* (
             )
           })
         )
+      ).pipe(Measured.span("acquire", key, options.mode)),
+    take: (key, options) =>
+      Effect.map(taken.take(key, options), (holder) => leaseOf(key, holder)).pipe(
+        Measured.span("take", key, options.mode)
       ),
-    take: (key, options) => Effect.map(taken.take(key, options), (holder) => leaseOf(key, holder)),
-    renew: (key, id, ttl) => Effect.map(taken.renew(key, id, Duration.toMillis(ttl)), (holder) => leaseOf(key, holder)),
-    release: taken.release,
+    renew: (key, id, ttl) =>
+      Effect.map(taken.renew(key, id, Duration.toMillis(ttl)), (holder) => leaseOf(key, holder)).pipe(
+        Measured.span("renew", key)
+      ),
+    release: (key, id) => taken.release(key, id).pipe(Measured.span("release", key)),
     lend: (key, id, to) =>
       Effect.suspend(() => {
         const actor = actors.find(key)

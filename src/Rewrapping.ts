@@ -79,6 +79,8 @@ export interface Batch {
  */
 export interface Rewrapping<E> {
   readonly name: string
+  /** How many rows there are under each key. */
+  readonly counts: Effect.Effect<ReadonlyArray<Count>, E>
   /** How many rows there are under each key but the first of the ring. */
   readonly left: Effect.Effect<ReadonlyArray<Count>, E>
   /**
@@ -107,6 +109,8 @@ export const make = <Row extends SealedRow, E>(
       .pipe(Effect.mapBoth({ onFailure: () => rows.id(row), onSuccess: (sealed) => ({ row, sealed }) }))
   return {
     name,
+    // no key has an empty name
+    counts: rows.besides(""),
     left: rows.besides(cipher.keyIds[0]),
     batch: Effect.fnUntraced(function* (keyId, after, limit) {
       const page = yield* rows.page(keyId, after, limit)

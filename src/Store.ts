@@ -37,6 +37,7 @@ import {
   type SettingRow
 } from "./Store/Driver.ts"
 import * as Rewrapping from "./Rewrapping.ts"
+import * as Measured from "./Store/Measured.ts"
 import * as Memory from "./Store/Memory.ts"
 import * as SealedRow from "./Store/SealedRow.ts"
 import { lentTo, SystemCredentials } from "./SystemCredentials.ts"
@@ -264,8 +265,9 @@ const scanSize = 200
  * @category constructors
  */
 export const make = Effect.fnUntraced(function* (
-  driver: Driver
+  engine: Driver
 ): Effect.fn.Return<Store["Type"], StoreUnavailable | KeyRingMismatch, Cipher> {
+  const driver = Measured.make(engine)
   const cipher = yield* Cipher
   const system = yield* SystemCredentials
 

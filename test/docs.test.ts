@@ -15,6 +15,7 @@ import * as Os from "node:os"
 import * as Path from "node:path"
 import { fileURLToPath } from "node:url"
 import { promisify } from "node:util"
+import * as Metrics from "../src/Metrics.ts"
 import * as Provider from "../src/Provider.ts"
 import { builtin } from "../src/ProviderCatalogue/builtin.ts"
 import { requiredScopes } from "../src/server/Authentication.ts"
@@ -281,6 +282,17 @@ describe("the documentation's tables", () => {
       )
     })
   )
+
+  it("list the metrics that there are, as they describe themselves", () => {
+    const table = tableUnder("docs/operations.md", "Metrics").filter(([, type = ""]) =>
+      ["counter", "gauge", "histogram"].includes(type)
+    )
+    const names = (cell = "") => [...cell.matchAll(/`(\w+)`/g)].map(([, name]) => name)
+    assert.deepStrictEqual(
+      table.map(([name, type, labels, help]) => ({ name: quoted(name), type, labels: names(labels), help })),
+      Metrics.all.map(({ help, labels, name, type }) => ({ name, type, labels: [...labels], help }))
+    )
+  })
 
   it("name the fields that a provider definition has", () => {
     const fieldsUnder = (heading: string) =>

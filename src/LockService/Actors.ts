@@ -60,19 +60,19 @@ export class Actors implements Host {
  * @category models
  */
 export class ActorLine implements Line {
+  readonly key: Key
   readonly #actors: Actors
-  readonly #key: Key
   readonly #begins: ((holder: Holder) => void) | undefined
   #actor: KeyActor | undefined
 
   constructor(actors: Actors, key: Key, begins?: (holder: Holder) => void) {
     this.#actors = actors
-    this.#key = key
+    this.key = key
     this.#begins = begins
   }
 
   enter(contender: Contender): void {
-    this.#actor = this.#actors.of(this.#key)
+    this.#actor = this.#actors.of(this.key)
     this.#actor.enter(contender)
   }
 
@@ -85,6 +85,6 @@ export class ActorLine implements Line {
   }
 
   giveBack(holder: Holder): void {
-    this.#actors.find(this.#key)?.release(holder.id)
+    this.#actors.find(this.key)?.release(holder.id)
   }
 }

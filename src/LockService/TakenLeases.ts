@@ -96,8 +96,8 @@ export const makeHere = (parts: Parts): TakenLeases => {
 
 /** The line at the authority, beside this process's own contenders: what is granted is no part of its cover. */
 class AuthorityLine implements Wait.Line {
+  readonly key: Key
   readonly #authority: Authority
-  readonly #key: Key
   readonly #begins: (holder: Holder) => void
   readonly #ends: (holder: Holder) => void
   #withdraw: (() => void) | undefined
@@ -110,7 +110,7 @@ class AuthorityLine implements Wait.Line {
     listener: { readonly begins: (holder: Holder) => void; readonly ends: (holder: Holder) => void }
   ) {
     this.#authority = authority
-    this.#key = key
+    this.key = key
     this.#begins = listener.begins
     this.#ends = listener.ends
   }
@@ -118,7 +118,7 @@ class AuthorityLine implements Wait.Line {
   enter(contender: Contender): void {
     const { id, mode, ttl, virtualTime, yieldsUntil } = contender
     const withdraw = this.#authority.request({
-      key: this.#key,
+      key: this.key,
       mode,
       virtualTime,
       yieldsUntil,
@@ -157,7 +157,7 @@ class AuthorityLine implements Wait.Line {
 
   giveBack(holder: Holder): void {
     this.#ends(holder)
-    if (this.#cover !== undefined) this.#authority.handBack(this.#key, this.#cover)
+    if (this.#cover !== undefined) this.#authority.handBack(this.key, this.#cover)
   }
 }
 

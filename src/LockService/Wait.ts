@@ -11,7 +11,8 @@ import type { Mode } from "./Authority.ts"
 import type { Contender } from "./Contender.ts"
 import type { DeadlineWatch } from "./DeadlineWatch.ts"
 import type { Holder } from "./Holder.ts"
-import type { Options } from "./Lease.ts"
+import type { Key, Options } from "./Lease.ts"
+import * as Measured from "./Measured.ts"
 
 const userPenalty = Duration.toMillis("3 seconds")
 
@@ -29,6 +30,7 @@ const defaultWaitMillis = Duration.toMillis(defaultWait)
  * @category models
  */
 export interface Line {
+  readonly key: Key
   /** Answers the contender, perhaps before it returns. */
   readonly enter: (contender: Contender) => void
   /** False when the contender was answered before. */
@@ -52,6 +54,9 @@ class Wait implements Contender {
   readonly #line: Line
   readonly #desk: Desk
   readonly #resume: Resume
+  readonly #kind: Measured.Kind
+  readonly #since: number
+  #isWaiting = false
   #holder: Holder | undefined
 
   constructor(desk: Desk, line: Line, { id, mode, priority, wait, yieldsFor }: Options, ttl: number, resume: Resume) {
@@ -65,17 +70,22 @@ class Wait implements Contender {
     this.#line = line
     this.#desk = desk
     this.#resume = resume
+    this.#kind = Measured.kindOf(line.key)
+    this.#since = since
   }
 
   // until then there is no need of a timer: the authority answers or fails in a time of its own
   mustWait(): void {
-    if (this.deadline > this.#desk.now()) this.#desk.bounds.add(this, () => this.#giveUp())
-    else this.#giveUp()
+    if (this.deadline <= this.#desk.now()) return this.#giveUp()
+    this.#isWaiting = true
+    Measured.waiting(this.#kind, 1)
+    this.#desk.bounds.add(this, () => this.#giveUp())
   }
 
   granted(holder: Holder): void {
     this.#holder = holder
     this.#line.began(holder)
+    Measured.began(this.#kind, holder, this.#since, this.#desk.now)
     this.#end(Effect.succeed(holder))
   }
 
@@ -85,7 +95,7 @@ class Wait implements Contender {
 
   /** The fiber is gone. */
   abandon(): void {
-    this.#desk.bounds.remove(this)
+    this.#waitsNoMore()
     if (this.#holder === undefined) this.#line.leave(this)
     else this.#line.giveBack(this.#holder)
   }
@@ -95,8 +105,15 @@ class Wait implements Contender {
   }
 
   #end(result: Effect.Effect<Holder, LockTimeout | LockUnavailable>): void {
-    this.#desk.bounds.remove(this)
+    this.#waitsNoMore()
     this.#resume(result)
+  }
+
+  #waitsNoMore(): void {
+    if (!this.#isWaiting) return
+    this.#isWaiting = false
+    Measured.waiting(this.#kind, -1)
+    this.#desk.bounds.remove(this)
   }
 }
 

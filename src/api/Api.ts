@@ -11,6 +11,7 @@ import { Credentials } from "./Credentials.ts"
 import { Health } from "./Health.ts"
 import { Leases } from "./Leases.ts"
 import { Mcp } from "./Mcp.ts"
+import { Metrics } from "./Metrics.ts"
 import { OAuthFlow } from "./OAuthFlow.ts"
 import { Providers } from "./Providers.ts"
 import * as Specification from "./Specification.ts"
@@ -22,6 +23,7 @@ import { Users } from "./Users.ts"
  */
 export const Api = HttpApi.make("effect-credentials")
   .add(Health)
+  .add(Metrics)
   .add(Providers)
   .add(Credentials)
   .add(Users)

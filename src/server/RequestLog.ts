@@ -1,5 +1,6 @@
 /**
- * One line for each request: method, route, status, duration, key. Never a URL, a query, a header or a body.
+ * One line for each request: method, route, status, duration, key. Never a URL, a query, a header or a body. The same is
+ * counted, but for the key.
  *
  * @since 0.1.0
  */
@@ -8,6 +9,7 @@ import type { HttpServerResponse } from "@effect/platform/HttpServerResponse"
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as FiberRef from "effect/FiberRef"
+import * as Metrics from "../Metrics.ts"
 
 /** Of the request that this fiber answers: the pattern that it fits, not what it asked for. */
 const current: FiberRef.FiberRef<{ route: string }> = FiberRef.unsafeMake({ route: "none" })
@@ -23,7 +25,10 @@ export const at = (route: string): Effect.Effect<void> =>
   })
 
 /** What is asked every few seconds by machines. */
-const quiet = new Set(["/healthz", "/readyz"])
+const quiet = new Set(["/healthz", "/readyz", "/metrics"])
+
+/** What fits no route may come with any method that HTTP has. */
+const methodOf = (method: string, route: string) => (route === "none" ? "any" : method)
 
 /**
  * @since 0.1.0
@@ -38,16 +43,14 @@ export const logged = <E, R>(
       const { method } = yield* HttpServerRequest
       const started = yield* Clock.currentTimeNanos
       const write = (status: number) =>
-        Effect.flatMap(Clock.currentTimeNanos, (ended) =>
-          (quiet.has(entry.route) ? Effect.logDebug("Request") : Effect.logInfo("Request")).pipe(
-            Effect.annotateLogs({
-              method,
-              route: entry.route,
-              status,
-              ms: Math.round(Number(ended - started) / 10_000) / 100
-            })
+        Effect.flatMap(Clock.currentTimeNanos, (ended) => {
+          const { route } = entry
+          const nanos = Number(ended - started)
+          Metrics.requestSeconds.update(nanos / 1e9, methodOf(method, route), route, String(status))
+          return (quiet.has(route) ? Effect.logDebug("Request") : Effect.logInfo("Request")).pipe(
+            Effect.annotateLogs({ method, route, status, ms: Math.round(nanos / 10_000) / 100 })
           )
-        )
+        })
       // 499: the caller went away, and there is nobody to answer
       return yield* app.pipe(
         Effect.tap((response) => write(response.status)),

@@ -16,6 +16,7 @@ import * as Body from "./Body.ts"
 import * as ErrorAnswer from "./ErrorAnswer.ts"
 import * as Refusal from "./Refusal.ts"
 import * as RequestLog from "./RequestLog.ts"
+import * as RequestSpan from "./RequestSpan.ts"
 
 const withBody = new Set(["POST", "PUT", "PATCH"])
 
@@ -42,7 +43,7 @@ export const guarded = <E, R>(
   handler: Effect.Effect<HttpServerResponse, E, R>
 ): Effect.Effect<HttpServerResponse, unknown, R | HttpServerRequest> => {
   const careful = withBody.has(method) ? Effect.updateService(handler, HttpServerRequest, Body.guarded) : handler
-  return Effect.flatMap(
+  const answering = Effect.flatMap(
     HttpServerRequest,
     (request): Effect.Effect<HttpServerResponse, E | NotFound, R | HttpServerRequest> =>
       request.method === "HEAD" && method !== "HEAD"
@@ -52,6 +53,7 @@ export const guarded = <E, R>(
     Effect.catchSomeDefect(refusedBody),
     Effect.catchAll((error) => answered(error))
   )
+  return RequestSpan.around(method, path, answering)
 }
 
 /**

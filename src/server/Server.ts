@@ -24,11 +24,13 @@ import * as Browser from "./Browser.ts"
 import * as Credentials from "./Credentials.ts"
 import * as Docs from "./Docs.ts"
 import * as ErrorAnswer from "./ErrorAnswer.ts"
+import * as Gauges from "./Gauges.ts"
 import * as Health from "./Health.ts"
 import * as InFlight from "./InFlight.ts"
 import * as Leases from "./Leases.ts"
 import type { Listener } from "./Listener.ts"
 import * as Mcp from "./Mcp.ts"
+import * as Metrics from "./Metrics.ts"
 import * as OAuthFlow from "./OAuthFlow.ts"
 import * as Providers from "./Providers.ts"
 import * as RequestLog from "./RequestLog.ts"
@@ -46,6 +48,7 @@ export const routes = Layer.mergeAll(
     Routes.layer,
     Layer.mergeAll(
       Health.layer,
+      Metrics.layer,
       Providers.layer,
       Credentials.layer,
       Users.layer,
@@ -123,7 +126,14 @@ const secured = (response: HttpServerResponse.HttpServerResponse) =>
  * @since 0.1.0
  * @category layers
  */
-export const layer = (listener: Listener, options: { readonly patience: Duration.DurationInput }) =>
+export const layer = (
+  listener: Listener,
+  options: {
+    readonly patience: Duration.DurationInput
+    /** Whether all metrics are kept up to date, for an exporter; default: as they are asked for. */
+    readonly exportsMetrics?: boolean
+  }
+) =>
   Layer.scopedDiscard(
     Effect.gen(function* () {
       const inFlight = InFlight.make()
@@ -147,4 +157,8 @@ export const layer = (listener: Listener, options: { readonly patience: Duration
       yield* listener.attach(inFlight.listening(handler))
       yield* Effect.addFinalizer(() => Effect.zipRight(listener.stopAccepting, inFlight.drain(options.patience)))
     })
-  ).pipe(Layer.provide(routes), Layer.provide(router))
+  ).pipe(
+    Layer.provide(routes),
+    Layer.provide(Gauges.layer({ always: options.exportsMetrics ?? false })),
+    Layer.provide(router)
+  )

@@ -15,6 +15,7 @@ it.scopedLive("the contract is served whole, and every reference in it leads som
     assert.sameMembers(Object.keys(paths), [
       "/healthz",
       "/readyz",
+      "/metrics",
       "/v1/providers",
       "/v1/users/{userId}",
       "/v1/users/{userId}/credentials",

@@ -439,7 +439,6 @@ it.scopedLive("what is not there is NotFound in JSON, whatever the method, and t
     }
     for (const [method, path] of [
       ["GET", "/"],
-      ["GET", "/metrics"],
       ["GET", "/V1/providers"],
       ["GET", "/v1/providers/"],
       ["PATCH", "/v1/providers"],

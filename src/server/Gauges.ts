@@ -1,0 +1,99 @@
+/**
+ * The metrics that nobody records as things happen: what the process uses, and what the store holds. They are read when
+ * somebody looks.
+ *
+ * @since 0.1.0
+ */
+import * as Clock from "effect/Clock"
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Schedule from "effect/Schedule"
+import { monitorEventLoopDelay } from "node:perf_hooks"
+import { AuthorizationStore } from "../AuthorizationStore.ts"
+import * as Metrics from "../Metrics.ts"
+import { Store } from "../Store.ts"
+
+/**
+ * @since 0.1.0
+ * @category services
+ */
+export class Gauges extends Context.Tag("effect-credentials/server/Gauges")<
+  Gauges,
+  {
+    /**
+     * Reads them all. The store is asked every ten seconds at most, and waited for no longer than two; while it is out of
+     * reach its gauges stay as they were.
+     */
+    readonly read: Effect.Effect<void>
+  }
+>() {}
+
+const freshness = "10 seconds"
+const patience = "2 seconds"
+
+const seconds = (nanos: number) => (Number.isFinite(nanos) ? nanos / 1e9 : 0)
+
+const ofProcess = Effect.gen(function* () {
+  const started = (yield* Clock.currentTimeMillis) / 1000 - process.uptime()
+  const loop = yield* Effect.acquireRelease(
+    Effect.sync(() => {
+      const monitor = monitorEventLoopDelay({ resolution: 20 })
+      monitor.enable()
+      return monitor
+    }),
+    (monitor) => Effect.sync(() => monitor.disable())
+  )
+  let counted = 0
+  return Effect.sync(() => {
+    const { system, user } = process.cpuUsage()
+    const used = (system + user) / 1e6
+    Metrics.cpuSeconds.update(used - counted)
+    counted = used
+    const { heapUsed, rss } = process.memoryUsage()
+    Metrics.residentBytes.update(rss)
+    Metrics.heapBytes.update(heapUsed)
+    Metrics.startTime.update(started)
+    Metrics.uptime.update(process.uptime())
+    Metrics.eventLoopLag.mean.update(seconds(loop.mean))
+    Metrics.eventLoopLag.p99.update(seconds(loop.percentile(99)))
+    Metrics.eventLoopLag.max.update(seconds(loop.max))
+    loop.reset()
+  })
+})
+
+const ofStore = Effect.gen(function* () {
+  const store = yield* Store
+  const authorizations = yield* AuthorizationStore
+  const known = new Map<string, readonly [table: string, keyId: string]>()
+
+  const rows = Effect.forEach([...store.rewrapping, authorizations.rewrapping], ({ counts, name }) =>
+    Effect.map(counts, (found) => found.map(({ count, keyId }) => ({ name, keyId, count })))
+  )
+  const asked = Effect.zipWith(store.openAttempts, rows, (attempts, tables) => {
+    Metrics.openAttempts.update(attempts.length)
+    // a key that nothing is under any more goes to zero
+    for (const labels of known.values()) Metrics.sealedRows.update(0, ...labels)
+    for (const { count, keyId, name } of tables.flat()) {
+      known.set(`${name} ${keyId}`, [name, keyId])
+      Metrics.sealedRows.update(count, name, keyId)
+    }
+  })
+  return yield* Effect.cachedWithTTL(Effect.ignore(Effect.timeout(Effect.disconnect(asked), patience)), freshness)
+})
+
+/**
+ * With `always`, they are read every ten seconds, for an exporter that does not ask.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layer = (options: { readonly always: boolean }): Layer.Layer<Gauges, never, Store | AuthorizationStore> =>
+  Layer.scoped(
+    Gauges,
+    Effect.gen(function* () {
+      const read = Effect.zipRight(yield* ofProcess, yield* ofStore)
+      if (options.always) yield* Effect.forkScoped(Effect.repeat(read, Schedule.spaced(freshness)))
+      return Gauges.of({ read })
+    })
+  )
