@@ -24,7 +24,10 @@ import * as RedisLocks from "./LockService/Redis.ts"
 import * as migrations from "./migrations.ts"
 import * as Processes from "./Processes.ts"
 import * as SqlProcesses from "./Processes/Sql.ts"
-import * as Receipts from "./Receipts/Directory.ts"
+import * as Receipts from "./Receipts.ts"
+import * as DirectorySpool from "./Receipts/Directory.ts"
+import * as RedisSpool from "./Receipts/Redis.ts"
+import * as SecondCopy from "./Receipts/SecondCopy.ts"
 import * as Redis from "./Redis.ts"
 import type { Settings } from "./Settings.ts"
 import * as SqlStore from "./Store/Sql.ts"
@@ -62,6 +65,8 @@ export interface Engine {
   readonly context: Context.Context<
     SqlClient | LockService.LockService | Processes.Processes | CircuitBreaker.CircuitBreaker
   >
+  /** What REDIS_URL leads to. */
+  readonly redis: Option.Option<Layer.Layer<Redis.Redis>>
   /** Fails when another process may have taken this one's place; never succeeds. */
   readonly lost: Effect.Effect<never, SoleProcess.SoleProcessLost>
 }
@@ -92,25 +97,36 @@ export const database = (
   Layer.Layer.Error<ReturnType<typeof server>> | Layer.Layer.Error<ReturnType<typeof embedded>>
 > => (Option.isSome(settings.databaseUrl) ? server(settings.databaseUrl.value) : embedded(settings))
 
+const unreachable = (url: Redacted.Redacted) => (error: Redis.RedisError) =>
+  new RedisUnreachable({ address: new URL(Redacted.value(url)).host, error })
+
+const redisAt = (url: Redacted.Redacted) => Layer.mapError(Redis.layer({ url }), unreachable(url))
+
+const spool = ({ dataDirectory }: Settings) => DirectorySpool.make({ directory: join(dataDirectory, "receipts") })
+
+/** In the data directory, and where there is Redis in that too, for the other servers. */
+const receipts = (settings: Settings, redis: Option.Option<Layer.Layer<Redis.Redis, RedisUnreachable>>) =>
+  Option.match(redis, {
+    onNone: () => Receipts.layer(spool(settings)),
+    onSome: (reached): Layer.Layer<Receipts.Receipts, RedisUnreachable | Receipts.SpoolUnavailable, Cipher.Cipher> =>
+      Layer.provide(Receipts.layer(Effect.zipWith(spool(settings), RedisSpool.make, SecondCopy.make)), reached)
+  })
+
 /**
- * What is kept sealed, in the database and in `DATA_DIR`.
+ * What is kept sealed: in the database, in `DATA_DIR`, and in Redis, over a connection of its own unless one is given.
  *
  * @since 0.1.0
  * @category layers
  */
-export const sealed = (settings: Settings) =>
+export const sealed = (
+  settings: Settings,
+  redis: Option.Option<Layer.Layer<Redis.Redis, RedisUnreachable>> = Option.map(settings.redisUrl, redisAt)
+) =>
   Layer.mergeAll(
     SqlStore.layer({ clock: clockOf(settings) }),
     AuthorizationStore.layer,
-    Receipts.layer({ directory: join(settings.dataDirectory, "receipts") })
+    receipts(settings, redis)
   ).pipe(Layer.provide(Cipher.layer(settings.encryptionKeys)))
-
-const redisLocks = (url: Redacted.Redacted) => {
-  const { host } = new URL(Redacted.value(url))
-  return Layer.provide(RedisLocks.layer(), Redis.layer({ url })).pipe(
-    Layer.mapError((error) => new RedisUnreachable({ address: host, error }))
-  )
-}
 
 /**
  * Makes the engine, with the database's tables as this version wants them, for as long as the scope lives.
@@ -126,9 +142,15 @@ export const make = Effect.fnUntraced(function* (settings: Settings) {
       ? yield* SoleProcess.acquire({ url: databaseUrl.value })
       : { lost: Effect.never }
   const tables = yield* Layer.build(database(settings))
-  const locks = yield* Option.isSome(redisUrl)
-    ? Layer.build(redisLocks(redisUrl.value))
-    : Layer.build(LockService.layerMemory)
+  const [locks, redis] = yield* Option.match(redisUrl, {
+    onNone: () => Effect.map(Layer.build(LockService.layerMemory), (context) => [context, Option.none()] as const),
+    onSome: Effect.fnUntraced(function* (url) {
+      const context = yield* Layer.build(
+        Layer.provideMerge(Layer.mapError(RedisLocks.layer(), unreachable(url)), redisAt(url))
+      )
+      return [context, Option.some(Layer.succeedContext(context))] as const
+    })
+  })
   const clock = clockOf(settings)
   const processes = yield* Option.isSome(databaseUrl) && Option.isSome(redisUrl)
     ? Layer.build(
@@ -141,6 +163,7 @@ export const make = Effect.fnUntraced(function* (settings: Settings) {
   return {
     clock,
     context: Context.mergeAll(tables, locks, processes),
+    redis,
     lost: sole.lost
   } satisfies Engine
 })

@@ -33,9 +33,13 @@ export interface Receipt {
  * @since 0.1.0
  * @category errors
  */
-export class SpoolUnavailable extends Data.TaggedError("SpoolUnavailable")<{ readonly doing: "write" | "read" }> {
+export class SpoolUnavailable extends Data.TaggedError("SpoolUnavailable")<{
+  readonly doing: "write" | "read"
+  /** What says where the spool is. */
+  readonly place: "DATA_DIR" | "REDIS_URL"
+}> {
   override get message() {
-    return `The spool of receipts cannot be ${this.doing === "write" ? "written" : "read"}: see to DATA_DIR.`
+    return `The spool of receipts cannot be ${this.doing === "write" ? "written" : "read"}: see to ${this.place}.`
   }
 }
 

@@ -28,8 +28,8 @@ import * as Settings from "./Settings.ts"
 import * as SqlStore from "./Store/Sql.ts"
 import * as SystemCredentials from "./SystemCredentials.ts"
 
-const portsOf = (settings: Settings.Settings) => {
-  const sealed = Engine.sealed(settings).pipe(
+const portsOf = (settings: Settings.Settings, { redis }: Engine.Engine) => {
+  const sealed = Engine.sealed(settings, redis).pipe(
     Layer.provide(
       SystemCredentials.layer(settings.systemCredentials.credentials, { since: settings.systemCredentials.since })
     )
@@ -70,7 +70,7 @@ const serve = Effect.fnUntraced(function* (settings: Settings.Settings) {
   yield* Layer.build(
     Server.layer(listener, { patience: "8 seconds" }).pipe(
       Layer.provide(service),
-      Layer.provide(portsOf(settings)),
+      Layer.provide(portsOf(settings, engine)),
       Layer.provide(Layer.succeedContext(engine.context)),
       Layer.provide(Layer.succeed(SecureCookies, publicUrl.startsWith("https:")))
     )

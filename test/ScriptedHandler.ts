@@ -228,6 +228,7 @@ export const world = (
     readonly provider?: Partial<typeof Provider.Encoded>
     readonly engine?: Engine
     readonly at?: ReturnType<typeof make>
+    readonly spool?: Receipts.Spool
   } = {}
 ) => {
   const { handler, layer: handlers, scripted } = options.at ?? make(options.provider)
@@ -250,7 +251,8 @@ export const world = (
           Layer.orDie(Processes.layer(Effect.succeed(heartbeats(engine.heartbeats)))),
           CircuitBreaker.layer(Effect.succeed(engine.circuits))
         )
-  const ports = Layer.merge(Layer.provideMerge(Receipts.layerMemory, shared), handlers)
+  const receipts = options.spool === undefined ? Receipts.layerMemory : Receipts.layer(Effect.succeed(options.spool))
+  const ports = Layer.merge(Layer.provideMerge(receipts, shared), handlers)
   const layer = Layer.provideMerge(Service.layer({ sweeper: false, ...options }), ports)
   return { provider: scripted, handler, reach, layer }
 }

@@ -14,7 +14,7 @@ import * as Receipts from "../Receipts.ts"
 const suffix = ".receipt"
 
 const attempt = <A>(doing: "write" | "read", run: () => Promise<A>) =>
-  Effect.tryPromise({ try: run, catch: () => new Receipts.SpoolUnavailable({ doing }) })
+  Effect.tryPromise({ try: run, catch: () => new Receipts.SpoolUnavailable({ doing, place: "DATA_DIR" }) })
 
 const isMissing = (error: unknown) => error instanceof Error && "code" in error && error.code === "ENOENT"
 
