@@ -35,6 +35,11 @@ export const Authorization = Schema.Struct({
   codeVerifier: Schema.optionalWith(SecretText, { exact: true }),
   scopes: Schema.Array(Schema.String),
   returnTo: Schema.optionalWith(Schema.String, { exact: true }),
+  /** RFC 8628: what is asked with until the user is done, how often, and when next. */
+  device: Schema.optionalWith(
+    Schema.Struct({ deviceCode: SecretText, intervalSeconds: Schema.Number, nextPollAt: Schema.DateTimeUtc }),
+    { exact: true }
+  ),
   /** The credential to reconnect in place. */
   credentialId: Schema.optionalWith(CredentialId, { exact: true }),
   /** The id that a new credential gets; one that has it by then is replaced. Absent: a random one. */

@@ -292,6 +292,25 @@ export class OutboundRefused extends Schema.TaggedError<OutboundRefused>("effect
 }
 
 /**
+ * The user has not entered the code yet: ask again. Status 202.
+ *
+ * @since 0.1.0
+ * @category flows
+ */
+export class AuthorizationPending extends Schema.TaggedError<AuthorizationPending>(
+  "effect-credentials/AuthorizationPending"
+)(
+  "AuthorizationPending",
+  { provider: Schema.String, retryAfterSeconds: Schema.Number },
+  HttpApiSchema.annotations({ status: 202 })
+) {
+  readonly retryable = true
+  override get message() {
+    return `The user has not finished the login at ${this.provider}: ask again in ${this.retryAfterSeconds} s.`
+  }
+}
+
+/**
  * The user or the provider said no to a login. `error` is one of the registered codes of RFC 6749 4.1.2.1, else `other`.
  *
  * @since 0.1.0

@@ -18,6 +18,7 @@ import { listed, Outbound, token } from "./Outbound.ts"
 import { type Provider, requiredVariables, resolve } from "./Provider.ts"
 import { ProviderCatalogue } from "./ProviderCatalogue.ts"
 import type { Client } from "./TokenEndpoint.ts"
+import { ofExtra } from "./TokenEndpoint/MachineGrant.ts"
 
 /**
  * @since 0.1.0
@@ -68,9 +69,15 @@ export const layer = (options: {
       const catalogue = yield* ProviderCatalogue
       const outbound = yield* Outbound
 
+      /** A provider whose client needs nothing has one, set up or not. */
+      const clientsOf = (provider: Provider) =>
+        Option.orElse(options.clients(provider), () =>
+          requiredVariables(provider).length === 0 ? Option.some<Client>({ id: "" }) : Option.none()
+        )
+
       const clientOf = (provider: Provider) =>
         Effect.mapError(
-          options.clients(provider),
+          clientsOf(provider),
           () => new MissingConfig({ provider: provider.id, variables: requiredVariables(provider) })
         )
 
@@ -90,9 +97,14 @@ export const layer = (options: {
       const known = (credential: OAuth2Credential) => {
         const extra = Redacted.value(credential.extra)
         return configured(credential.provider, variablesOf(extra)).pipe(
-          Effect.map(({ client, provider }) =>
-            OAuth2.make(outbound, provider, client, listed(token), redirectUriOf(extra))
-          ),
+          Effect.map(({ client, provider }) => {
+            const handler = OAuth2.make(outbound, provider, client, listed(token), redirectUriOf(extra))
+            const { userId, variant } = credential
+            return Option.match(ofExtra(provider, extra), {
+              onNone: () => handler,
+              onSome: (grant) => OAuth2.asking(handler, { grant, scopes: variant.scopes, userId })
+            })
+          }),
           Effect.catchTag("InvalidRequest", () =>
             Effect.fail(new MissingTokenUrl({ credentialId: credential.id, provider: credential.provider }))
           )
@@ -129,7 +141,7 @@ export const layer = (options: {
                 )
               )
             : known(credential),
-        isConfigured: (provider) => Option.isSome(options.clients(provider))
+        isConfigured: (provider) => Option.isSome(clientsOf(provider))
       })
     })
   )

@@ -10,8 +10,9 @@ import * as Effect from "effect/Effect"
 import * as FiberId from "effect/FiberId"
 import * as FiberSet from "effect/FiberSet"
 import * as Layer from "effect/Layer"
+import * as Redacted from "effect/Redacted"
 import * as Scope from "effect/Scope"
-import { randomUUID } from "node:crypto"
+import { createHash, randomUUID } from "node:crypto"
 import type { CredentialId, UserId } from "./Credential.ts"
 import { LeaseLost, type LockTimeout, type LockUnavailable } from "./CredentialsError.ts"
 import { ActorLine, Actors } from "./LockService/Actors.ts"
@@ -67,6 +68,15 @@ export const credentialKey = (userId: UserId, id: CredentialId): Key => `credent
  * @category keys
  */
 export const refreshKey = (grant: string): Key => `refresh:${grant}`
+
+/**
+ * The end of a login that is asked for again and again: one asks at a time. `state` is not repeated in it.
+ *
+ * @since 0.1.0
+ * @category keys
+ */
+export const loginKey = (state: Redacted.Redacted): Key =>
+  `login:${createHash("sha256").update(Redacted.value(state), "utf8").digest("base64url")}`
 
 /**
  * @since 0.1.0

@@ -21,8 +21,10 @@ import {
   type Extra,
   type Metadata,
   type OAuth2,
+  type ProviderId,
   settled,
-  toMetadata
+  toMetadata,
+  type UserId
 } from "./Credential.ts"
 import {
   AccountMismatch,
@@ -33,14 +35,19 @@ import {
   type MissingConfig,
   type OutboundRefused,
   ProviderError,
+  ReadOnlyCredential,
   type StoreUnavailable,
+  TypeMismatch,
   type Undecryptable,
   type UnknownProvider
 } from "./CredentialsError.ts"
 import { HandlerRegistry } from "./HandlerRegistry.ts"
+import type { Handler } from "./HandlerRegistry/Handler.ts"
 import { credentialKey, LockService } from "./LockService.ts"
+import type { Answer, OutboundFailure } from "./Outbound.ts"
 import { Revocations } from "./Revocations.ts"
 import { Change, Store } from "./Store.ts"
+import { held } from "./TokenEndpoint/MachineGrant.ts"
 import { toVariant, withdrawn } from "./TokenSet.ts"
 
 /**
@@ -61,6 +68,22 @@ export type LoginError =
   | StoreUnavailable
 
 /**
+ * Runs in a fiber of its own, which only its own timer interrupts: what may have spent something is not cut off.
+ *
+ * @since 0.1.0
+ */
+export const unsplit = <A, E, R>(self: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
+  self.pipe(Effect.interruptible, Effect.forkDaemon, Effect.flatMap(Fiber.join))
+
+/**
+ * How a login asks its provider for tokens.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type Ask = (handler: Handler) => Effect.Effect<Answer, OutboundRefused | OutboundFailure>
+
+/**
  * @since 0.1.0
  * @category services
  */
@@ -72,6 +95,14 @@ export class Login extends Context.Tag("effect-credentials/Login")<
      * its user or credential is gone or the account is another, is given back to the provider as far as that is safe.
      */
     readonly complete: (pending: Authorization, code: Redacted.Redacted) => Effect.Effect<Metadata, LoginError>
+    /** The same for a login that asks for its tokens otherwise. */
+    readonly finish: (pending: Authorization, ask: Ask) => Effect.Effect<Metadata, LoginError>
+    /** Whether a login may take the place of this credential: an OAuth one of the user's own, at this provider. */
+    readonly mayReconnect: (
+      userId: UserId,
+      provider: ProviderId,
+      id: CredentialId
+    ) => Effect.Effect<void, CredentialNotFound | ReadOnlyCredential | TypeMismatch | StoreUnavailable>
   }
 >() {}
 
@@ -195,10 +226,18 @@ export const layer: Layer.Layer<Login, never, Store | HandlerRegistry | LockServ
         return yield* new AuthorizationExpired()
       })
 
-      const complete: Login["Type"]["complete"] = Effect.fn("Login.complete")(function* (
-        pending: Authorization,
-        code: Redacted.Redacted
-      ) {
+      const mayReconnect: Login["Type"]["mayReconnect"] = Effect.fnUntraced(function* (userId, provider, id) {
+        const credential = yield* store.metadata(userId, id)
+        if (credential.system === true) return yield* new ReadOnlyCredential({ credentialId: id })
+        if (credential.type !== "oauth2") {
+          return yield* new TypeMismatch({ credentialId: id, expected: credential.type, actual: "oauth2" })
+        }
+        if (credential.provider !== provider) {
+          return yield* new TypeMismatch({ credentialId: id, expected: credential.provider, actual: provider })
+        }
+      })
+
+      const finish: Login["Type"]["finish"] = Effect.fn("Login.finish")(function* (pending: Authorization, ask: Ask) {
         const extra = Redacted.value(pending.extra)
         const handler = yield* Effect.catchTag(
           handlers.forLogin(pending.provider, extra),
@@ -206,15 +245,8 @@ export const layer: Layer.Layer<Login, never, Store | HandlerRegistry | LockServ
           () => new AuthorizationExpired()
         )
         const sentAt = yield* DateTime.now
-        const exchange = handler.exchange({
-          code,
-          redirectUri: pending.redirectUri,
-          codeVerifier: Option.fromNullable(pending.codeVerifier)
-        })
-        const answer = yield* exchange.pipe(
-          Effect.interruptible,
-          Effect.forkDaemon,
-          Effect.flatMap(Fiber.join),
+        const answer = yield* ask(handler).pipe(
+          unsplit,
           Effect.catchTag(
             "OutboundFailure",
             ({ failure }) => new ProviderError({ provider: pending.provider, reason: failure })
@@ -227,10 +259,10 @@ export const layer: Layer.Layer<Login, never, Store | HandlerRegistry | LockServ
             ? new AuthorizationDenied({ provider: pending.provider, error: "invalid_grant" })
             : new ProviderError({ provider: pending.provider, reason: read.left.reason })
         }
-        const tokens = read.right
+        const { extra: begun, tokens } = held(read.right, handler.provider, extra)
         const variant = toVariant(tokens, { scopes: pending.scopes }, sentAt)
         const kept = {
-          ...extra,
+          ...begun,
           ...Redacted.value(tokens.kept),
           ...(handler.provider.refreshWithRedirectUri && { redirectUri: pending.redirectUri }),
           ...Option.match(tokens.subject, { onNone: () => ({}), onSome: (subject) => ({ subject }) })
@@ -257,6 +289,17 @@ export const layer: Layer.Layer<Login, never, Store | HandlerRegistry | LockServ
         return toMetadata(credential)
       }, Effect.uninterruptible)
 
-      return Login.of({ complete })
+      return Login.of({
+        finish,
+        complete: (pending, code) =>
+          finish(pending, (handler) =>
+            handler.exchange({
+              code,
+              redirectUri: pending.redirectUri,
+              codeVerifier: Option.fromNullable(pending.codeVerifier)
+            })
+          ),
+        mayReconnect
+      })
     })
   )

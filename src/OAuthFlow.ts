@@ -23,16 +23,17 @@ import {
   type CredentialNotFound,
   InvalidRequest,
   type MissingConfig,
-  ReadOnlyCredential,
+  type OutboundRefused,
+  ProviderError,
+  type ReadOnlyCredential,
   type StoreUnavailable,
-  TypeMismatch,
+  type TypeMismatch,
   type Undecryptable,
   type UnknownProvider
 } from "./CredentialsError.ts"
 import { HandlerRegistry } from "./HandlerRegistry.ts"
-import type { Handler } from "./HandlerRegistry/Handler.ts"
+import type { Handler, LinkRequest } from "./HandlerRegistry/Handler.ts"
 import { Login, type LoginError } from "./Login.ts"
-import { Store } from "./Store.ts"
 import { withdrawn } from "./TokenSet.ts"
 
 /**
@@ -102,6 +103,8 @@ export type AuthorizeError =
   | ReadOnlyCredential
   | TypeMismatch
   | Undecryptable
+  | OutboundRefused
+  | ProviderError
   | StoreUnavailable
 
 /**
@@ -117,7 +120,7 @@ export type CallbackError = LoginError
 export class OAuthFlow extends Context.Tag("effect-credentials/OAuthFlow")<
   OAuthFlow,
   {
-    /** Begins a login: ten minutes from now it expires. */
+    /** Begins a login: it expires in ten minutes, or with a link that the provider gives less time. */
     readonly authorize: (
       userId: UserId,
       provider: ProviderId,
@@ -128,7 +131,7 @@ export class OAuthFlow extends Context.Tag("effect-credentials/OAuthFlow")<
       userId: UserId,
       handler: Handler,
       options: BeginOptions
-    ) => Effect.Effect<Begun, InvalidRequest | StoreUnavailable>
+    ) => Effect.Effect<Begun, InvalidRequest | OutboundRefused | ProviderError | StoreUnavailable>
     /** Where a browser-bound login goes on, and the cookie that its callback will demand. */
     readonly start: (
       state: Redacted.Redacted
@@ -200,11 +203,10 @@ const matches = (one: Redacted.Redacted, other: Redacted.Redacted) => {
  */
 export const layer = (
   options: Options
-): Layer.Layer<OAuthFlow, never, Store | AuthorizationStore | HandlerRegistry | Login | AuditLog> =>
+): Layer.Layer<OAuthFlow, never, AuthorizationStore | HandlerRegistry | Login | AuditLog> =>
   Layer.effect(
     OAuthFlow,
     Effect.gen(function* () {
-      const store = yield* Store
       const authorizations = yield* AuthorizationStore
       const handlers = yield* HandlerRegistry
       const login = yield* Login
@@ -212,15 +214,21 @@ export const layer = (
 
       const note = (event: Parameters<typeof record>[0]) => record(event).pipe(Effect.provide(context))
 
-      const mayReconnect = Effect.fnUntraced(function* (userId: UserId, provider: ProviderId, id: CredentialId) {
-        const credential = yield* store.metadata(userId, id)
-        if (credential.system === true) return yield* new ReadOnlyCredential({ credentialId: id })
-        if (credential.type !== "oauth2") {
-          return yield* new TypeMismatch({ credentialId: id, expected: credential.type, actual: "oauth2" })
+      /** The link to follow. One whose parameters were pushed is good for as long as the provider says. */
+      const linkOf = Effect.fnUntraced(function* (handler: Handler, request: LinkRequest) {
+        if (handler.push === undefined) return { authorizationUrl: handler.authorizationUrl(request), lasts: lifetime }
+        const { id: provider } = handler.provider
+        const pushed = yield* Effect.catchTag(
+          handler.push(request),
+          "OutboundFailure",
+          ({ failure }) => new ProviderError({ provider, reason: failure })
+        )
+        if (Either.isRight(pushed)) {
+          const { lifetimeSeconds, url } = pushed.right
+          return { authorizationUrl: url, lasts: Duration.seconds(lifetimeSeconds) }
         }
-        if (credential.provider !== provider) {
-          return yield* new TypeMismatch({ credentialId: id, expected: credential.provider, actual: provider })
-        }
+        const denial = pushed.left
+        return yield* new ProviderError({ provider, reason: denial._tag === "Refused" ? "rejected" : denial.reason })
       })
 
       const begin: OAuthFlow["Type"]["begin"] = Effect.fn("OAuthFlow.begin")(function* (userId, handler, asked) {
@@ -238,9 +246,9 @@ export const layer = (
             ? undefined
             : yield* Effect.promise(() => calculatePKCECodeChallenge(Redacted.value(codeVerifier)))
         const now = yield* DateTime.now
-        const expiresAt = DateTime.addDuration(now, lifetime)
         const { redirectUri } = options
-        const authorizationUrl = handler.authorizationUrl({ state, redirectUri, scopes, codeChallenge })
+        const { authorizationUrl, lasts } = yield* linkOf(handler, { state, redirectUri, scopes, codeChallenge })
+        const expiresAt = DateTime.addDuration(now, Duration.min(lasts, lifetime))
         yield* authorizations.put(state, {
           userId,
           provider,
@@ -273,10 +281,14 @@ export const layer = (
         provider,
         { variables, ...asked }
       ) {
-        const handler = yield* handlers.forLogin(provider, variables ?? {})
-        if (asked.credentialId !== undefined) yield* mayReconnect(userId, provider, asked.credentialId)
-        const extra = Redacted.make(variables === undefined ? {} : { variables })
-        return yield* begin(userId, handler, { ...asked, extra })
+        const extra = variables === undefined ? {} : { variables }
+        const handler = yield* handlers.forLogin(provider, extra)
+        if (handler.provider.grant !== "authorization_code") {
+          const expected = "a provider whose grant is authorization_code"
+          return yield* new InvalidRequest({ issues: [{ field: "provider", expected }] })
+        }
+        if (asked.credentialId !== undefined) yield* login.mayReconnect(userId, provider, asked.credentialId)
+        return yield* begin(userId, handler, { ...asked, extra: Redacted.make(extra) })
       })
 
       /** What a login that was taken comes to. */

@@ -70,16 +70,56 @@ export const Revocation = Schema.Struct({
 export type Revocation = typeof Revocation.Type
 
 /**
- * A provider definition, as it stands in `PROVIDERS_FILE` and in the built-in catalogue.
+ * How an access token is come by.
+ *
+ * - `authorization_code`: a user logs in with a browser (RFC 6749 4.1)
+ * - `device_code`: a user logs in elsewhere, with a code that they are shown (RFC 8628)
+ * - `client_credentials`: the client asks for itself (RFC 6749 4.4)
+ * - `jwt_bearer`: a signed assertion says whom it is for (RFC 7523 2.1)
+ * - `token_exchange`: another token is given for it (RFC 8693)
  *
  * @since 0.1.0
  * @category models
  */
-export const Provider = Schema.Struct({
+export const Grant = Schema.Literal(
+  "authorization_code",
+  "device_code",
+  "client_credentials",
+  "jwt_bearer",
+  "token_exchange"
+)
+export type Grant = typeof Grant.Type
+
+/**
+ * What the assertion of a `jwt_bearer` grant says (RFC 7523 3).
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export const Assertion = Schema.Struct({
+  /** Default: the token URL. */
+  audience: optional(Schema.String),
+  /** The scopes stand in a claim, not in the request. */
+  scopeClaim: withDefault(Schema.Boolean, false),
+  /** Without a subject of its own it is for its issuer: `false` leaves `sub` out then. */
+  subjectIsIssuer: withDefault(Schema.Boolean, true),
+  lifetimeSeconds: withDefault(Seconds, 300),
+  /** More claims; `{user_id}` in their values is the user that the credential is kept for. */
+  claims: withDefault(Params, {})
+}).annotations({ parseOptions: { onExcessProperty: "error" } })
+export type Assertion = typeof Assertion.Type
+
+const Definition = Schema.Struct({
   id: ProviderId,
   name: optional(Schema.String),
-  authorizationUrl: Endpoint,
+  grant: withDefault(Grant, "authorization_code"),
+  /** Where the browser goes, for `authorization_code`. */
+  authorizationUrl: optional(Endpoint),
   tokenUrl: Endpoint,
+  /** Where a login with a code that is shown begins, for `device_code`. */
+  deviceAuthorizationUrl: optional(Endpoint),
+  /** Where the parameters of the link are pushed first (RFC 9126). */
+  pushedAuthorizationRequestUrl: optional(Endpoint),
   /** Where refresh tokens are spent, when that is not the token endpoint. */
   refreshUrl: optional(Endpoint),
   /** RFC 7009, unless `revocation` says otherwise; `{client_id}` in it is the client's. */
@@ -115,6 +155,8 @@ export const Provider = Schema.Struct({
   /** How long an access token lives, where the answer does not say. */
   expiresInSeconds: optional(Seconds),
   tokenRequestFormat: withDefault(Schema.Literal("form", "json"), "form"),
+  /** For `jwt_bearer`. */
+  assertion: optional(Assertion),
   /** A refresh repeats the redirect URI of the login. */
   refreshWithRedirectUri: withDefault(Schema.Boolean, false),
   /** The object in a token answer that holds the tokens where the answer itself does not; names joined by dots. */
@@ -131,7 +173,36 @@ export const Provider = Schema.Struct({
   docs: optional(Schema.String),
   /** The day on which they were last compared with `docs`. */
   checkedAt: optional(Day)
-}).annotations({ identifier: "Provider", parseOptions: { onExcessProperty: "error" } })
+}).annotations({ parseOptions: { onExcessProperty: "error" } })
+
+/**
+ * The fields of a provider definition.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export const fields = Definition.fields
+
+/** The endpoint without which a grant cannot begin. */
+const beginnings: Partial<Record<Grant, "authorizationUrl" | "deviceAuthorizationUrl">> = {
+  authorization_code: "authorizationUrl",
+  device_code: "deviceAuthorizationUrl"
+}
+
+/**
+ * A provider definition, as it stands in `PROVIDERS_FILE` and in the built-in catalogue.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export const Provider = Definition.pipe(
+  Schema.filter((provider) => {
+    const beginning = beginnings[provider.grant]
+    return beginning === undefined || provider[beginning] !== undefined
+      ? undefined
+      : { path: [beginning], message: `an absolute http(s) URL, since the grant is ${provider.grant}` }
+  })
+).annotations({ identifier: "Provider" })
 export type Provider = typeof Provider.Type
 
 /**
@@ -152,7 +223,8 @@ export const clientVariables = (provider: Provider) => {
   return {
     id: `${stem}_CLIENT_ID`,
     secret: `${stem}_CLIENT_SECRET`,
-    privateKey: `${stem}_PRIVATE_KEY`
+    privateKey: `${stem}_PRIVATE_KEY`,
+    privateKeyId: `${stem}_PRIVATE_KEY_ID`
   } as const
 }
 
@@ -166,7 +238,8 @@ export const requiredVariables = (provider: Provider): ReadonlyArray<string> => 
   const names = clientVariables(provider)
   switch (provider.clientAuth) {
     case "none":
-      return [names.id]
+      // an assertion says by itself who asks (RFC 7521 4.1)
+      return provider.grant === "jwt_bearer" ? [] : [names.id]
     case "private_key_jwt":
       return [names.id, names.privateKey]
     default:
@@ -184,7 +257,15 @@ const clientId = "client_id"
 const placeholders = (template: string) =>
   [...template.matchAll(/\{([a-z0-9_]+)\}/gi)].map((match) => match[1] ?? "").filter((name) => name !== clientId)
 
-const endpoints = ["authorizationUrl", "tokenUrl", "refreshUrl", "revocationUrl", "issuer"] as const
+const endpoints = [
+  "authorizationUrl",
+  "tokenUrl",
+  "deviceAuthorizationUrl",
+  "pushedAuthorizationRequestUrl",
+  "refreshUrl",
+  "revocationUrl",
+  "issuer"
+] as const
 
 /**
  * The names of the `{variables}` in a provider's URLs.

@@ -21,6 +21,7 @@ import type { StoreUnavailable } from "./CredentialsError.ts"
 import { HandlerRegistry } from "./HandlerRegistry.ts"
 import type { Handler } from "./HandlerRegistry/Handler.ts"
 import { Change, type Revocation, Store } from "./Store.ts"
+import { isMachine } from "./TokenEndpoint/MachineGrant.ts"
 
 /**
  * `done`; `refused` by the provider for good; `pending`: to be tried again; `unsafe`: given up, because it would end the
@@ -79,6 +80,8 @@ export const layer: Layer.Layer<Revocations, never, Store | HandlerRegistry | Au
 
     /** Whether nobody else's grant ends with this one. */
     const isSafe = Effect.fnUntraced(function* (credential: OAuth2Credential, handler: Handler) {
+      // a client's own grant is everybody's
+      if (isMachine(handler.provider.grant) && handler.provider.revocationScope !== "token") return false
       if (handler.provider.revocationScope === "token") {
         const grant = store.grantOf(credential)
         return Option.isNone(grant) || (yield* store.sharing(credential.userId, grant.value)).length === 0
@@ -94,7 +97,8 @@ export const layer: Layer.Layer<Revocations, never, Store | HandlerRegistry | Au
     const tokensOf = ({ variant }: OAuth2Credential, handler: Handler) => {
       const access = { token: variant.accessToken, hint: "access_token" as const }
       const { takes } = handler.provider.revocation ?? {}
-      if (variant.refreshToken === undefined || takes === "access_token") return [access]
+      if (variant.refreshToken === undefined || isMachine(handler.provider.grant) || takes === "access_token")
+        return [access]
       const refresh = { token: variant.refreshToken, hint: "refresh_token" as const }
       if (takes === "refresh_token") return [refresh]
       return handler.provider.revocationScope === "token" ? [refresh, access] : [refresh]

@@ -14,6 +14,7 @@ import * as CircuitBreaker from "./CircuitBreaker.ts"
 import * as CredentialsManager from "./CredentialsManager.ts"
 import type { StoreUnavailable } from "./CredentialsError.ts"
 import * as Deletion from "./Deletion.ts"
+import * as DeviceFlow from "./DeviceFlow.ts"
 import * as Explanation from "./Explanation.ts"
 import * as HandlerRegistry from "./HandlerRegistry.ts"
 import * as KeyRotation from "./KeyRotation.ts"
@@ -22,6 +23,7 @@ import * as LeaseStore from "./LeaseStore.ts"
 import * as Lending from "./Lending.ts"
 import * as LockService from "./LockService.ts"
 import * as Login from "./Login.ts"
+import * as MachineFlow from "./MachineFlow.ts"
 import * as McpLogin from "./McpLogin.ts"
 import * as McpTools from "./McpTools.ts"
 import * as OAuthFlow from "./OAuthFlow.ts"
@@ -65,6 +67,8 @@ export type Ports =
 export type UseCases =
   | CredentialsManager.CredentialsManager
   | OAuthFlow.OAuthFlow
+  | DeviceFlow.DeviceFlow
+  | MachineFlow.MachineFlow
   | McpLogin.McpLogin
   | McpTools.McpTools
   | Explanation.Explanation
@@ -109,7 +113,10 @@ export const layer = (options: Options = {}): Layer.Layer<UseCases, StoreUnavail
       McpTools.layer,
       CredentialsManager.layer.pipe(Layer.provide(Deletion.layer), Layer.provide(Lending.layer))
     ),
-    Layer.provideMerge(McpLogin.layer(flow), OAuthFlow.layer(flow).pipe(Layer.provide(Login.layer))),
+    Layer.provideMerge(
+      McpLogin.layer(flow),
+      Layer.mergeAll(OAuthFlow.layer(flow), DeviceFlow.layer, MachineFlow.layer).pipe(Layer.provide(Login.layer))
+    ),
     Explanation.layer
   )
   const background =

@@ -305,10 +305,12 @@ const clientsFrom = (provider: ConfigProvider.ConfigProvider) => {
     if (requiredVariables(definition).some((name) => Option.isNone(look(name)))) return Option.none()
     const secret = look(names.secret)
     const privateKey = look(names.privateKey)
+    const privateKeyId = look(names.privateKeyId)
     return Option.map(look(names.id), (id) => ({
       id,
       ...(Option.isSome(secret) && { secret: Redacted.make(secret.value) }),
-      ...(Option.isSome(privateKey) && { privateKey: toPem(privateKey.value) })
+      ...(Option.isSome(privateKey) && { privateKey: toPem(privateKey.value) }),
+      ...(Option.isSome(privateKeyId) && { privateKeyId: privateKeyId.value })
     }))
   }
   const found = new Map<string, Option.Option<Client>>()

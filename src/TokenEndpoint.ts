@@ -8,70 +8,22 @@ import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
 import * as oauth from "oauth4webapi"
-import { OutboundRefused } from "./CredentialsError.ts"
+import type { OutboundRefused } from "./CredentialsError.ts"
 import type { OutboundRequest } from "./Outbound.ts"
 import type { Provider, Revocation } from "./Provider.ts"
 import { type Client, clientSecretBasic, make as clientAuth } from "./TokenEndpoint/ClientAuth.ts"
+import { built, encode, headersOf, mediaTypes, orRefused, serverOf } from "./TokenEndpoint/Request.ts"
 
 export { Denial, readRevocation, readTokens } from "./TokenEndpoint/Answer.ts"
+export {
+  deviceAuthorizationRequest,
+  devicePollRequest,
+  deviceProgress,
+  readDeviceAuthorization
+} from "./TokenEndpoint/DeviceCode.ts"
+export { pushRequest, readPushed } from "./TokenEndpoint/PushedAuthorization.ts"
+export { MachineGrant, machineRequest } from "./TokenEndpoint/MachineGrant.ts"
 export type { Client } from "./TokenEndpoint/ClientAuth.ts"
-
-/** Some providers refuse or throttle a client that does not name itself. */
-const userAgent = "effect-credentials"
-
-const serverOf = (provider: Provider, tokenUrl: string): oauth.AuthorizationServer => ({
-  issuer: provider.issuer ?? provider.tokenUrl,
-  token_endpoint: tokenUrl,
-  ...(provider.revocationUrl !== undefined && { revocation_endpoint: provider.revocationUrl })
-})
-
-const mediaTypes = { form: "application/x-www-form-urlencoded", json: "application/json" } as const
-
-const encode = (fields: URLSearchParams, format: keyof typeof mediaTypes) =>
-  Redacted.make(format === "json" ? JSON.stringify(Object.fromEntries(fields)) : fields.toString())
-
-const headersOf = (
-  provider: Provider,
-  given: Iterable<readonly [string, string]>
-): Readonly<Record<string, Redacted.Redacted | string>> => ({
-  ...Object.fromEntries([...given].map(([name, value]) => [name, Redacted.make(value)])),
-  accept: "application/json",
-  "user-agent": userAgent,
-  ...Object.fromEntries(Object.entries(provider.requestHeaders).map(([name, value]) => [name.toLowerCase(), value]))
-})
-
-const orRefused = <A>(build: () => Promise<A>): Effect.Effect<A, OutboundRefused> =>
-  Effect.tryPromise({
-    try: build,
-    catch: () => new OutboundRefused({ rule: "the client's id, secret or key cannot be used" })
-  })
-
-/** The request that `oauth4webapi` would send: it builds, and `Outbound` sends. */
-const built = (
-  provider: Provider,
-  client: Client,
-  format: keyof typeof mediaTypes,
-  build: (auth: oauth.ClientAuth, options: oauth.TokenEndpointRequestOptions) => Promise<Response>
-): Effect.Effect<OutboundRequest, OutboundRefused> =>
-  orRefused(async () => {
-    let request: OutboundRequest | undefined
-    await build(await clientAuth(provider, client), {
-      additionalParameters: provider.tokenParams,
-      // which URLs are called is `Outbound`'s to judge
-      [oauth.allowInsecureRequests]: true,
-      [oauth.customFetch]: async (url, init) => {
-        request = {
-          method: "POST",
-          url,
-          headers: { ...headersOf(provider, new Headers(init.headers)), "content-type": mediaTypes[format] },
-          body: encode(new URLSearchParams(String(init.body)), format)
-        }
-        return new Response(null)
-      }
-    })
-    if (request === undefined) throw new Error("oauth4webapi built no request")
-    return request
-  })
 
 /**
  * The exchange of an authorization code for tokens (RFC 6749 4.1.3, RFC 7636 4.5).

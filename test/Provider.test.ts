@@ -26,6 +26,7 @@ describe("a definition", () => {
         id: "acme",
         authorizationUrl: "https://acme.example/authorize",
         tokenUrl: "https://acme.example/token",
+        grant: "authorization_code",
         clientAuth: "client_secret_basic",
         pkce: "supported",
         scopeSeparator: " ",
@@ -39,6 +40,7 @@ describe("a definition", () => {
         revocationScope: "grant",
         tokenRequestFormat: "form",
         refreshWithRedirectUri: false,
+        requiresIss: false,
         keptFields: [],
         invalidGrantAliases: [],
         invalidGrantMayPass: false
@@ -65,6 +67,21 @@ describe("a definition", () => {
       7
     ]) {
       assert.isTrue(Either.isLeft(decode({ ...minimal, tokenUrl })), String(tokenUrl))
+    }
+  })
+
+  it("without the endpoint where its grant begins is refused, and others need none", () => {
+    const { authorizationUrl: _, ...incomplete } = minimal
+    for (const [grant, field] of [
+      ["authorization_code", "authorizationUrl"],
+      ["device_code", "deviceAuthorizationUrl"]
+    ] as const) {
+      const result = decode({ ...incomplete, grant })
+      assert.isTrue(Either.isLeft(result) && result.left.message.includes(field), grant)
+      assert.isTrue(Either.isRight(decode({ ...incomplete, grant, [field]: "https://acme.example/begin" })), grant)
+    }
+    for (const grant of ["client_credentials", "jwt_bearer", "token_exchange"]) {
+      assert.isTrue(Either.isRight(decode({ ...incomplete, grant })), grant)
     }
   })
 
@@ -102,6 +119,8 @@ describe("a definition", () => {
     assert.deepStrictEqual(client("client_secret_post"), ["ACME_CORP_V2_CLIENT_ID", "ACME_CORP_V2_CLIENT_SECRET"])
     assert.deepStrictEqual(client("private_key_jwt"), ["ACME_CORP_V2_CLIENT_ID", "ACME_CORP_V2_PRIVATE_KEY"])
     assert.deepStrictEqual(client("none"), ["ACME_CORP_V2_CLIENT_ID"])
+    const signed = define({ grant: "jwt_bearer", clientAuth: "none" })
+    assert.deepStrictEqual(Provider.requiredVariables(signed), [])
   })
 
   it("has a reuse grace when it says one above zero", () => {
@@ -222,7 +241,7 @@ describe("URL variables", () => {
   it.prop("of any text change nothing but their place, or are refused", { shop: value, tenant: value }, (values) => {
     const result = resolved(values)
     if (Either.isLeft(result)) return
-    const { authorizationUrl, issuer = "", revocationUrl = "", tokenUrl } = result.right
+    const { authorizationUrl = "", issuer = "", revocationUrl = "", tokenUrl } = result.right
     for (const text of [authorizationUrl, tokenUrl, issuer]) {
       const url = new URL(text)
       assert.strictEqual(url.host, `${values.shop.toLowerCase()}.acme.example`)

@@ -9,15 +9,18 @@ import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
 import * as TestClock from "effect/TestClock"
+import { generateKeyPairSync } from "node:crypto"
 import * as Fs from "node:fs"
 import * as Path from "node:path"
 import { fileURLToPath } from "node:url"
 import { UserId } from "../src/Credential.ts"
 import { CredentialsManager } from "../src/CredentialsManager.ts"
+import { MachineFlow } from "../src/MachineFlow.ts"
 import { OAuthFlow } from "../src/OAuthFlow.ts"
 import { Provider, variables } from "../src/Provider.ts"
 import { builtin } from "../src/ProviderCatalogue/builtin.ts"
 import * as Service from "../src/Service.ts"
+import { isMachine } from "../src/TokenEndpoint/MachineGrant.ts"
 import * as ScriptedProvider from "./servers/ScriptedProvider.ts"
 import { challengeOf } from "./servers/ScriptedProvider/Grants.ts"
 
@@ -99,7 +102,7 @@ const localised = (entry: Provider, url: string) => {
   const at = (path: string) => `${url}${path}${names.length === 0 ? "" : `?${names.join("&")}`}`
   return Schema.decodeUnknownSync(Provider)({
     ...data,
-    authorizationUrl: at("/authorize"),
+    ...(entry.authorizationUrl !== undefined && { authorizationUrl: at("/authorize") }),
     tokenUrl: at("/token"),
     ...(entry.refreshUrl !== undefined && { refreshUrl: at("/refresh") }),
     ...(entry.revocationUrl !== undefined && {
@@ -267,17 +270,50 @@ const live = (entry: Provider) =>
     }).pipe(Effect.provide(layer))
   })
 
+/** The same where nobody logs in. */
+const work = (entry: Provider) =>
+  Effect.gen(function* () {
+    const pair = generateKeyPairSync("rsa", { modulusLength: 2048 })
+    const issuer = "robot@acme.example"
+    const server = yield* ScriptedProvider.make({
+      clients: [{ clientId: "" }],
+      clientAuth: ["none"],
+      issuers: { [issuer]: String(pair.publicKey.export({ type: "spki", format: "pem" })) },
+      accessTokenSeconds: entry.expiresInSeconds ?? 3600
+    })
+    const provider = localised(entry, server.url)
+    const layer = Service.layerMemory({
+      providers: [provider],
+      clients: () => Option.none(),
+      allowLoopback: true,
+      sweeper: false
+    })
+    yield* Effect.gen(function* () {
+      const flow = yield* MachineFlow
+      const manager = yield* CredentialsManager
+      const privateKey = Redacted.make(String(pair.privateKey.export({ type: "pkcs8", format: "pem" })))
+      const { id } = yield* flow.connect(userId, provider.id, { privateKey, issuer, scopes })
+      yield* TestClock.adjust("1 hour")
+      const { accessToken } = yield* manager.get(userId, id)
+      assert.isTrue(server.isLive(Redacted.value(accessToken ?? assert.fail())))
+      const asked = server.ledger.map(({ kind, outcome, parameters }) => [kind, outcome, Object.keys(parameters)])
+      const expected = ["machine", "issued", ["assertion", "grant_type"]]
+      assert.deepStrictEqual(asked, [expected, expected])
+      assert.strictEqual((yield* manager.delete(userId, id)).revoked, null)
+    }).pipe(Effect.provide(layer))
+  })
+
 describe("the life of a credential", () => {
-  for (const entry of builtin) it.scoped(`of ${entry.id}`, () => live(entry))
+  for (const entry of builtin) it.scoped(`of ${entry.id}`, () => (isMachine(entry.grant) ? work(entry) : live(entry)))
 })
 
 describe("the built-in providers", () => {
   const src = fileURLToPath(new URL("../src", import.meta.url))
   const files = Fs.readdirSync(src, { recursive: true, encoding: "utf8" }).filter((file) => file.endsWith(".ts"))
 
-  it("are fifty, each with the documentation that its facts are from", () => {
-    assert.lengthOf(builtin, 50)
-    assert.lengthOf(new Set(builtin.map(({ id }) => id)), 50)
+  it("are fifty-one, each with the documentation that its facts are from", () => {
+    assert.lengthOf(builtin, 51)
+    assert.lengthOf(new Set(builtin.map(({ id }) => id)), 51)
     for (const { docs, id } of builtin) assert.match(docs ?? "", /^https:\/\//, id)
   })
 
@@ -296,7 +332,7 @@ describe("the built-in providers", () => {
 
   it("send no variable where a whole host could be filled in without a list of hosts", () => {
     for (const entry of builtin) {
-      for (const template of [entry.authorizationUrl, entry.tokenUrl]) {
+      for (const template of [entry.authorizationUrl ?? entry.tokenUrl, entry.tokenUrl]) {
         const host = new URL(template.replaceAll(/[{}]/g, "")).hostname
         const open = /\{[a-z_]+\}$/.test(/^https:\/\/([^/]*)/.exec(template)?.[1] ?? "")
         assert.strictEqual(open, entry.allowedHosts !== undefined, `${entry.id}: ${host}`)

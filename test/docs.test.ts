@@ -299,8 +299,10 @@ describe("the documentation's tables", () => {
       tableUnder("docs/providers.md", heading)
         .map(([field]) => quoted(field))
         .sort()
-    assert.deepStrictEqual(fieldsUnder("Fields"), Object.keys(Provider.Provider.fields).sort())
+    assert.deepStrictEqual(fieldsUnder("Fields"), Object.keys(Provider.fields).sort())
     assert.deepStrictEqual(fieldsUnder("Revocation"), Object.keys(Provider.Revocation.fields).sort())
+    assert.deepStrictEqual(fieldsUnder("Signed assertions"), Object.keys(Provider.Assertion.fields).sort())
+    assert.deepStrictEqual(fieldsUnder("How tokens are come by"), [...Provider.Grant.literals].sort())
   })
 
   it("name the variables that built-in providers have", () => {

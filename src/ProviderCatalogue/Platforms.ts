@@ -30,6 +30,18 @@ export const providers: ReadonlyArray<typeof Provider.Encoded> = [
     checkedAt: "2026-11-21"
   },
   {
+    id: "google-service-account",
+    name: "Google service account",
+    grant: "jwt_bearer",
+    tokenUrl: "https://oauth2.googleapis.com/token",
+    clientAuth: "none",
+    // `sub` is for delegation over a whole domain alone
+    assertion: { scopeClaim: true, subjectIsIssuer: false, lifetimeSeconds: 3600 },
+    refreshInvalidatesAccessToken: false,
+    expiresInSeconds: 3600,
+    docs: "https://developers.google.com/identity/protocols/oauth2/service-account"
+  },
+  {
     id: "microsoft",
     name: "Microsoft Entra ID",
     authorizationUrl: "https://login.microsoftonline.com/{tenant}/oauth2/v2.0/authorize",

@@ -160,6 +160,17 @@ const errorCode = (provider: Provider, fields: Fields): Option.Option<string> =>
   )
 }
 
+/**
+ * The error code of an answer without tokens, whatever its status.
+ *
+ * @since 0.1.0
+ * @category answers
+ */
+export const errorCodeOf = (provider: Provider, answer: Answer): Option.Option<string> =>
+  Option.flatMap(parseFields(Buffer.from(Redacted.value(answer.body)).toString("utf8").trim()), (fields) =>
+    errorCode(provider, fields)
+  )
+
 const denialOfCode = (provider: Provider, code: string, after: Option.Option<number>): Denial => {
   if (code === "invalid_grant" || provider.invalidGrantAliases.includes(code)) return Denial.Refused()
   const failed = (reason: FailureReason) => Denial.Failed({ reason, retryAfterSeconds: after })
@@ -219,9 +230,7 @@ export const readRevocation = (
 ): Either.Either<void, { readonly final: boolean }> => {
   const { status } = answer
   if (status < 200 || status >= 300) return Either.left({ final: status >= 400 && status < 500 && status !== 429 })
-  const fields = parseFields(Buffer.from(Redacted.value(answer.body)).toString("utf8").trim())
-  const code = Option.flatMap(fields, (given) => errorCode(provider, given))
-  return Option.match(code, {
+  return Option.match(errorCodeOf(provider, answer), {
     onNone: () => Either.right(undefined),
     onSome: (error) => {
       const denial = denialOfCode(provider, error, Option.none())

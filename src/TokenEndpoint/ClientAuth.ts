@@ -17,8 +17,10 @@ import type { Provider } from "../Provider.ts"
 export interface Client {
   readonly id: string
   readonly secret?: Redacted.Redacted
-  /** A PEM, for `private_key_jwt`. */
+  /** A PEM, for `private_key_jwt` and for the assertions of `jwt_bearer`. */
   readonly privateKey?: Redacted.Redacted
+  /** The `kid` by which the provider knows the key. */
+  readonly privateKeyId?: string
 }
 
 const signingAlgorithm = (
@@ -32,7 +34,12 @@ const signingAlgorithm = (
   return { name: "RSASSA-PKCS1-v1_5", hash: "SHA-256" }
 }
 
-const importPrivateKey = async (pem: Redacted.Redacted) => {
+/**
+ * A private key out of a PEM. Throws when it cannot be read.
+ *
+ * @since 0.1.0
+ */
+export const importPrivateKey = async (pem: Redacted.Redacted): Promise<webcrypto.CryptoKey> => {
   const key = createPrivateKey(Redacted.value(pem))
   const der = key.export({ type: "pkcs8", format: "der" })
   return crypto.subtle.importKey("pkcs8", der, signingAlgorithm(key), false, ["sign"])
@@ -73,10 +80,13 @@ export const make = async (provider: Provider, client: Client): Promise<oauth.Cl
     case "client_secret_post":
       return oauth.ClientSecretPost(demand(client.secret))
     case "private_key_jwt":
-      return oauth.PrivateKeyJwt(await importPrivateKey(client.privateKey ?? Redacted.make("")))
+      return oauth.PrivateKeyJwt({
+        key: await importPrivateKey(client.privateKey ?? Redacted.make("")),
+        ...(client.privateKeyId !== undefined && { kid: client.privateKeyId })
+      })
     case "secret_as_user":
       return (_server, _client, _body, headers) => headers.set("authorization", basic(demand(client.secret), ""))
     case "none":
-      return oauth.None()
+      return client.id === "" && provider.grant === "jwt_bearer" ? () => undefined : oauth.None()
   }
 }

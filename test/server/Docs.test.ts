@@ -30,8 +30,13 @@ it.scopedLive("the contract is served whole, and every reference in it leads som
       "/v1/leases/{leaseId}/renew",
       "/v1/users/{userId}/oauth/{provider}/authorize",
       "/v1/users/{userId}/oauth/{provider}/callback",
+      "/v1/users/{userId}/oauth/{provider}/connect",
+      "/v1/users/{userId}/mcp/authorize",
+      "/v1/users/{userId}/mcp/tools",
+      "/v1/users/{userId}/mcp/tools/{toolName}/call",
       "/oauth/start/{state}",
       "/oauth/callback",
+      "/oauth/client-metadata.json",
       "/v1/api-keys",
       "/v1/api-keys/{keyId}"
     ])

@@ -13,6 +13,7 @@ const {
   AccountMismatch,
   AuthorizationDenied,
   AuthorizationExpired,
+  AuthorizationPending,
   CredentialExists,
   CredentialNotFound,
   Forbidden,
@@ -72,6 +73,13 @@ const table: ReadonlyArray<Row> = [
   [new AccountMismatch({ credentialId: id }), 409, false, { credentialId: id }],
   [new LeaseLost(), 410, false, {}],
   [new AuthorizationExpired(), 410, false, {}],
+  [
+    new AuthorizationPending({ provider: "x", retryAfterSeconds: 5 }),
+    202,
+    true,
+    { provider: "x", retryAfterSeconds: 5 },
+    "5"
+  ],
   [new PayloadTooLarge({ limitBytes: 65_536 }), 413, false, { limitBytes: 65_536 }],
   [new RateLimited({ retryAfterSeconds: 7 }), 429, true, { retryAfterSeconds: 7 }, "7"],
   [new MissingTokenUrl({ credentialId: id, provider: "mcp" }), 422, false, { credentialId: id, provider: "mcp" }],

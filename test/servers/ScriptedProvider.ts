@@ -29,6 +29,7 @@ import * as Endpoints from "./ScriptedProvider/Endpoints.ts"
 import type { Fault, Reply, RequestKind, TokenAnswer } from "./ScriptedProvider/Fault.ts"
 import * as Grants from "./ScriptedProvider/Grants.ts"
 import * as Ledger from "./ScriptedProvider/Ledger.ts"
+import * as OtherGrants from "./ScriptedProvider/OtherGrants.ts"
 import type { Quirks } from "./ScriptedProvider/Quirks.ts"
 
 export * as Fault from "./ScriptedProvider/Fault.ts"
@@ -72,6 +73,12 @@ export interface Options {
   readonly format?: "json" | "form"
   /** The shape of every token answer, where it is not RFC 6749's. */
   readonly shape?: (answer: TokenAnswer) => unknown
+  /** PEMs of those whose assertions it takes (RFC 7523 2.1), by issuer. Default: nobody's. */
+  readonly issuers?: Readonly<Record<string, string>>
+  /** How often a device code may be asked for, in seconds. Default: 5. */
+  readonly deviceIntervalSeconds?: number
+  /** Default: 900. */
+  readonly deviceCodeSeconds?: number
   /** What it demands and answers beside the standard. Default: nothing. */
   readonly quirks?: Quirks
 }
@@ -95,6 +102,7 @@ export interface ScriptedProvider {
   readonly tokenUrl: string
   readonly revocationUrl: string
   readonly userinfoUrl: string
+  readonly deviceAuthorizationUrl: string
   /** The first client. */
   readonly clientId: string
   readonly clientSecret: string | undefined
@@ -121,6 +129,8 @@ export interface ScriptedProvider {
   readonly endGrant: (token: string) => void
   /** The access token expires now. */
   readonly expire: (accessToken: string) => void
+  /** A user enters the code that they were shown; `false` when there is no such code. */
+  readonly enterCode: (userCode: string, answer: "approved" | "denied") => boolean
   /** The next logins are this account's. */
   readonly login: (account: string) => void
 
@@ -182,9 +192,19 @@ export const make = (options: Options = {}): Effect.Effect<ScriptedProvider, nev
     const ledger = Ledger.make()
 
     let account = options.account ?? "alice"
+    const others = OtherGrants.make({
+      grants,
+      now,
+      account: () => account,
+      audiences: [url, tokenUrl],
+      issuers: options.issuers ?? {},
+      intervalSeconds: options.deviceIntervalSeconds ?? 5,
+      codeSeconds: options.deviceCodeSeconds ?? 900
+    })
     const endpoints = Endpoints.make({
       url,
       grants,
+      others,
       now,
       account: () => account,
       clients,
@@ -263,6 +283,7 @@ export const make = (options: Options = {}): Effect.Effect<ScriptedProvider, nev
       tokenUrl,
       revocationUrl: `${url}/revoke`,
       userinfoUrl: `${url}/userinfo`,
+      deviceAuthorizationUrl: `${url}/device`,
       clientId: client.clientId,
       clientSecret: client.clientSecret,
       next: (...faults) => {
@@ -290,6 +311,7 @@ export const make = (options: Options = {}): Effect.Effect<ScriptedProvider, nev
       isRefreshable: grants.isRefreshable,
       endGrant: grants.end,
       expire: grants.expire,
+      enterCode: others.enter,
       login: (next) => {
         account = next
       },

@@ -40,29 +40,41 @@ const algorithms: Record<string, { hash: string | null; options: Omit<Crypto.Ver
   RS256: { hash: "sha256", options: {} },
   PS256: { hash: "sha256", options: { padding: Crypto.constants.RSA_PKCS1_PSS_PADDING, saltLength: 32 } },
   ES256: { hash: "sha256", options: { dsaEncoding: "ieee-p1363" } },
-  EdDSA: { hash: null, options: {} }
+  ES384: { hash: "sha384", options: { dsaEncoding: "ieee-p1363" } },
+  ES512: { hash: "sha512", options: { dsaEncoding: "ieee-p1363" } },
+  EdDSA: { hash: null, options: {} },
+  Ed25519: { hash: null, options: {} }
 }
 
-const verify = (assertion: string, client: Client, audiences: ReadonlyArray<string>, now: number): boolean => {
+/** The claims of an assertion that this key signed for one of the audiences, and that has not expired. */
+export const claimsOf = (
+  assertion: string,
+  publicKey: string | undefined,
+  audiences: ReadonlyArray<string>,
+  now: number
+): Readonly<Record<string, unknown>> | undefined => {
   const [header = "", payload = "", signature = ""] = assertion.split(".")
   const algorithm = algorithms[String(parse(header)["alg"])]
   const claims = parse(payload)
   const audience = [claims["aud"]].flat()
-  return (
+  const valid =
     algorithm !== undefined &&
-    client.publicKey !== undefined &&
-    claims["iss"] === client.clientId &&
-    claims["sub"] === client.clientId &&
+    publicKey !== undefined &&
     typeof claims["jti"] === "string" &&
     Number(claims["exp"]) * 1000 > now &&
     audience.some((value) => typeof value === "string" && audiences.includes(value)) &&
     signed(
       `${header}.${payload}`,
       signature,
-      { key: Crypto.createPublicKey(client.publicKey), ...algorithm.options },
+      { key: Crypto.createPublicKey(publicKey), ...algorithm.options },
       algorithm.hash
     )
-  )
+  return valid ? claims : undefined
+}
+
+const verify = (assertion: string, client: Client, audiences: ReadonlyArray<string>, now: number): boolean => {
+  const claims = claimsOf(assertion, client.publicKey, audiences, now)
+  return claims?.["iss"] === client.clientId && claims["sub"] === client.clientId
 }
 
 /** A key of another kind than the algorithm's makes `verify` throw. */
@@ -119,5 +131,7 @@ export const identify = (request: {
     const right = client?.clientSecret !== undefined && client.clientSecret === parameters["client_secret"]
     return identified(clientId, "client_secret_post", right)
   }
-  return identified(clientId, "none", client !== undefined && client.clientSecret === undefined && !client.publicKey)
+  // an assertion may come from nobody's client (RFC 7521 4.1)
+  const anybody = client ?? find("")
+  return identified(anybody?.clientId, "none", anybody !== undefined && !anybody.clientSecret && !anybody.publicKey)
 }

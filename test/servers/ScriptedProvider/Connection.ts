@@ -57,13 +57,24 @@ const read = (message: Http.IncomingMessage, text: string): Request => {
   }
 }
 
+const kindOfGrant: Readonly<Record<string, RequestKind>> = {
+  authorization_code: "authorization_code",
+  refresh_token: "refresh_token",
+  client_credentials: "machine",
+  "urn:ietf:params:oauth:grant-type:jwt-bearer": "machine",
+  "urn:ietf:params:oauth:grant-type:token-exchange": "machine",
+  "urn:ietf:params:oauth:grant-type:device_code": "device_code"
+}
+
 const kindOf = (method: string, path: string, grantType: string | undefined): RequestKind => {
   switch (`${method} ${path}`) {
     case "GET /authorize":
       return "authorization"
     case "POST /token":
     case "POST /refresh":
-      return grantType === "authorization_code" || grantType === "refresh_token" ? grantType : "other"
+      return kindOfGrant[grantType ?? ""] ?? "other"
+    case "POST /device":
+      return "device_authorization"
     case "POST /revoke":
     case "DELETE /revoke":
       return "revocation"

@@ -7,12 +7,14 @@ import type { Request } from "./Connection.ts"
 import type { Fault, Reply, RequestKind, TokenAnswer } from "./Fault.ts"
 import type * as Grants from "./Grants.ts"
 import type * as Ledger from "./Ledger.ts"
+import type { OtherGrants, Outcome } from "./OtherGrants.ts"
 import { missing, type Quirks, revoker } from "./Quirks.ts"
 
 export interface Options {
   /** The issuer. */
   readonly url: string
   readonly grants: Grants.Grants
+  readonly others: OtherGrants
   readonly now: () => number
   /** Who logs in. */
   readonly account: () => string
@@ -48,7 +50,14 @@ const failed = (error: string, status = 400, entry: Partial<Ledger.Entry> = {}):
   entry: { ...entry, outcome: "failed", error }
 })
 
-const authenticated = new Set<RequestKind>(["authorization_code", "refresh_token", "revocation"])
+const authenticated = new Set<RequestKind>([
+  "authorization_code",
+  "refresh_token",
+  "machine",
+  "device_authorization",
+  "device_code",
+  "revocation"
+])
 
 export const make = (options: Options) => {
   const { accepts, clients, grants, now, pkce, quirks, url } = options
@@ -183,6 +192,13 @@ export const make = (options: Options) => {
     return answer(spending.tokens, spending.outcome, shown, fault)
   }
 
+  const granted = (outcome: Outcome, withRefreshToken: boolean, fault: Fault): Processed =>
+    typeof outcome === "string"
+      ? outcome === "invalid_grant"
+        ? worthless()
+        : failed(outcome)
+      : answer(outcome, "issued", withRefreshToken, fault)
+
   const revoke = (request: Request): Processed => {
     const { auth, tokenField = "token" } = quirks?.revocation ?? {}
     const bearer = request.authorization?.replace("Bearer ", "")
@@ -233,6 +249,15 @@ export const make = (options: Options) => {
         return exchange(request, clientId, fault)
       case "refresh_token":
         return refresh(request, clientId, fault)
+      case "machine":
+        return granted(options.others.machine(request, clientId, scopesOf(request) ?? []), false, fault)
+      case "device_authorization":
+        return {
+          reply: json(200, options.others.begin(clientId, scopesOf(request) ?? [], url)),
+          entry: { outcome: "answered" }
+        }
+      case "device_code":
+        return granted(options.others.poll(request.parameters["device_code"] ?? "", clientId), true, fault)
       case "revocation":
         return revoke(request)
       case "userinfo":

@@ -172,6 +172,13 @@ export const make = (options: Options, now: () => number) => {
     return { outcome: graced ? "graced" : kept === undefined ? "rotated" : "kept", tokens }
   }
 
+  /** An access token alone, as grants without a user bring. */
+  const lend = (clientId: string, account: string, scopes: ReadonlyArray<string>): Tokens => {
+    const tokens = mint(open(clientId, account, scopes), scopes, options.accessTokenSeconds)
+    refreshes.delete(tokens.refreshToken)
+    return tokens
+  }
+
   const grantOf = (token: string): Grant | undefined => refreshes.get(token)?.grant ?? accesses.get(token)?.grant
 
   const access = (token: string): Access | undefined => {
@@ -197,6 +204,7 @@ export const make = (options: Options, now: () => number) => {
 
   return {
     issue,
+    lend,
     authorize,
     redeem,
     spend,
