@@ -203,6 +203,14 @@ export class Store extends Context.Tag("effect-credentials/Store")<
     ) => Effect.Effect<ReadonlyArray<OAuth2Credential>, StoreUnavailable>
     /** The fingerprint of the grant that a credential holds a refresh token of. */
     readonly grantOf: (credential: Credential) => Option.Option<Grant>
+    /** The grants that credentials may be renewed by, each once, after this one; in an order of their own. */
+    readonly grants: (
+      after: Option.Option<Grant>,
+      limit: number
+    ) => Effect.Effect<
+      ReadonlyArray<{ readonly grant: Grant; readonly userId: UserId; readonly provider: ProviderId }>,
+      StoreUnavailable
+    >
     readonly openAttempt: (grant: Grant) => Effect.Effect<Option.Option<Attempt>, StoreUnavailable>
     readonly openAttempts: Effect.Effect<ReadonlyArray<Attempt>, StoreUnavailable>
     /** How an attempt stands, also one whose commit had no answer; none when it is not known, or no longer. */
@@ -482,6 +490,14 @@ export const make = Effect.fnUntraced(function* (
       ),
     claimDue,
     grantOf,
+    grants: (after, limit) =>
+      Effect.map(driver.grants(Option.getOrNull(after), limit), (rows) =>
+        rows.map(({ grant, provider, userId }) => ({
+          grant,
+          userId: userId as UserId,
+          provider: provider as ProviderId
+        }))
+      ),
     openAttempt: (grant) => Effect.map(driver.openAttempt(grant), Option.map(fromAttemptRow)),
     openAttempts: Effect.map(driver.openAttempts, (rows) => rows.map(fromAttemptRow)),
     outcome: (attemptId) =>

@@ -167,7 +167,7 @@ describe("packages that drag something in", () => {
     pg: ["Database/Connections.ts", "Database/Embedded.ts", "Database/Server.ts"],
     "@effect/sql-pg": ["Database/Embedded.ts", "Database/Server.ts"],
     "@electric-sql/pglite": ["Database/Cluster.ts", "Database/Embedded.ts"],
-    "@effect/cli": ["cli/CommandLine.ts", "cli/RotateKeys.ts"],
+    "@effect/cli": ["cli/CommandLine.ts", "cli/HoldBack.ts", "cli/RotateKeys.ts"],
     undici: ["Outbound/Exchange.ts"],
     "node:dns": ["Outbound/Connection.ts"],
     ioredis: ["Redis.ts"],

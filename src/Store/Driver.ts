@@ -104,6 +104,16 @@ export interface RevocationRow {
 }
 
 /**
+ * @since 0.1.0
+ * @category models
+ */
+export interface GrantRow {
+  readonly grant: string
+  readonly userId: string
+  readonly provider: string
+}
+
+/**
  * What the store keeps for itself, by name.
  *
  * @since 0.1.0
@@ -169,6 +179,8 @@ export interface Driver {
     readonly until: Date
     readonly limit: number
   }) => Effect.Effect<ReadonlyArray<CredentialRow>, StoreUnavailable>
+  /** Each grant that a credential may be renewed by, once; ordered by itself, after this one. */
+  readonly grants: (after: string | null, limit: number) => Effect.Effect<ReadonlyArray<GrantRow>, StoreUnavailable>
   readonly openAttempt: (grant: string) => Effect.Effect<Option.Option<AttemptRow>, StoreUnavailable>
   readonly openAttempts: Effect.Effect<ReadonlyArray<AttemptRow>, StoreUnavailable>
   /** `open` while it has none; none for an attempt that nobody knows (any more). */

@@ -7,7 +7,7 @@ import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Rewrapping from "../Rewrapping.ts"
-import type { AttemptRow, CredentialRow, Driver, RevocationRow, RowChange, SettingRow } from "./Driver.ts"
+import type { AttemptRow, CredentialRow, Driver, GrantRow, RevocationRow, RowChange, SettingRow } from "./Driver.ts"
 import { Conflict } from "./Driver.ts"
 
 const after = (row: CredentialRow, cursor: { readonly createdAt: Date; readonly id: string }) =>
@@ -175,6 +175,16 @@ export const make: Effect.Effect<Driver> = Effect.sync(() => {
             return claimed
           })
       ),
+    grants: (after, limit) =>
+      Effect.sync(() => {
+        const rows = [...users.values()].flatMap((owned) => [...owned.values()])
+        const grants = new Map<string, GrantRow>()
+        for (const { grant, provider, reauthReason, userId } of rows) {
+          if (grant === null || reauthReason !== null || (after !== null && grant <= after)) continue
+          grants.set(grant, { grant, userId, provider })
+        }
+        return [...grants.values()].sort((one, other) => (one.grant < other.grant ? -1 : 1)).slice(0, limit)
+      }),
     openAttempt: (grant) => Effect.sync(() => Option.fromNullable(openFor(grant))),
     openAttempts: Effect.sync(() => [...attempts.values()]),
     outcome: (attemptId) =>

@@ -17,7 +17,7 @@ import * as EngineClock from "../Database/EngineClock.ts"
 import * as Statement from "../Database/Statement.ts"
 import * as Rewrapping from "../Rewrapping/Sql.ts"
 import * as Store from "../Store.ts"
-import type { AttemptRow, CredentialRow, Driver, RevocationRow, RowChange, SettingRow } from "./Driver.ts"
+import type { AttemptRow, CredentialRow, Driver, GrantRow, RevocationRow, RowChange, SettingRow } from "./Driver.ts"
 import { Conflict } from "./Driver.ts"
 import { guardedBy, hashOf, inLockOrder, type Locked, lockedBy, tableOrder } from "./LockOrder.ts"
 import { attempts, credentials, renewals, revocations, settings } from "./Tables.ts"
@@ -250,6 +250,18 @@ export const make = Effect.fnUntraced(function* (
             order by sweep_at limit ${limit} for update skip locked
           )
           returning ${credentialColumns}`
+      ),
+    grants: (after, limit) =>
+      Statement.read(
+        sql<GrantRow>`
+          select distinct on (grant_fingerprint) grant_fingerprint as grant, user_id as "userId", provider
+          from credentials
+          where ${sql.and([
+            sql`grant_fingerprint is not null`,
+            ...(after === null ? [] : [sql`grant_fingerprint > ${after}`]),
+            sql`reauth_reason is null`
+          ])}
+          order by grant_fingerprint limit ${limit}`
       ),
     openAttempt: (grant) =>
       Statement.read(

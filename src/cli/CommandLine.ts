@@ -13,6 +13,7 @@ import * as Exit from "effect/Exit"
 import * as Option from "effect/Option"
 import * as Fs from "node:fs"
 import * as Crash from "../server/Crash.ts"
+import * as HoldBack from "./HoldBack.ts"
 import * as RotateKeys from "./RotateKeys.ts"
 
 /** The server's program goes on by itself. */
@@ -28,7 +29,7 @@ const command = Command.make("effect-credentials").pipe(
     "Keeps other people's credentials usable. Settings are environment variables, the same for every subcommand."
   ),
   Command.withHandler(startServer),
-  Command.withSubcommands([serve, RotateKeys.command])
+  Command.withSubcommands([serve, RotateKeys.command, HoldBack.command])
 )
 
 /** The package's own, beside `src` and `dist`. */

@@ -8,17 +8,12 @@ import * as Options from "@effect/cli/Options"
 import * as Data from "effect/Data"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
-import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
-import { existsSync } from "node:fs"
-import { join } from "node:path"
-import { DirectoryInUse } from "../Database/DirectoryLock.ts"
-import * as Engine from "../Engine.ts"
 import * as KeyRotation from "../KeyRotation.ts"
 import * as Log from "../server/Log.ts"
-import * as Settings from "../Settings.ts"
 import * as ProgressBar from "./ProgressBar.ts"
 import * as RotationReport from "./RotationReport.ts"
+import * as StoredData from "./StoredData.ts"
 
 /**
  * All was gone through, and not everything is under the first key.
@@ -27,18 +22,6 @@ import * as RotationReport from "./RotationReport.ts"
  * @category errors
  */
 export class RowsLeft extends Data.TaggedError("RowsLeft")<{ readonly advice: string }> {
-  override get message() {
-    return this.advice
-  }
-}
-
-/**
- * It cannot be done like this.
- *
- * @since 0.1.0
- * @category errors
- */
-export class NotPossible extends Data.TaggedError("NotPossible")<{ readonly advice: string }> {
   override get message() {
     return this.advice
   }
@@ -64,31 +47,13 @@ const options = {
   )
 }
 
-/** A database that is made now has nothing in it: the directory is not the server's. */
-const refuseNewDirectory = ({ dataDirectory, databaseUrl }: Settings.Settings) =>
-  Option.isSome(databaseUrl) || existsSync(join(dataDirectory, "database"))
-    ? Effect.void
-    : new NotPossible({
-        advice: `DATA_DIR: ${dataDirectory} holds no database: set it, or DATABASE_URL, as the server has it.`
-      })
-
-const inUse = ({ directory }: DirectoryInUse) =>
-  new NotPossible({
-    advice: `A server works in ${directory}. It brings everything under its first key by itself, in the background, and says so in its log: start it with the new key in front. Or stop it, and run this again.`
-  })
-
-const engine = (settings: Settings.Settings) =>
-  KeyRotation.layer.pipe(
-    Layer.provide(Engine.sealed(settings)),
-    Layer.provide(Engine.database(settings)),
-    Layer.catchAll((error) => Layer.fail(error instanceof DirectoryInUse ? inUse(error) : error))
-  )
+const besideServer =
+  "It brings everything under its first key by itself, in the background, and says so in its log: start it with the new key in front. Or stop it, and run this again."
 
 const write = (text: string) => void process.stderr.write(text)
 
 const rotate = Effect.fn("rotate-keys")(function* (parameters: { readonly batchSize: number; readonly pause: number }) {
-  const settings = yield* Settings.loadExisting
-  yield* refuseNewDirectory(settings)
+  const settings = yield* StoredData.settings
   const bar = yield* ProgressBar.make({ isTerminal: process.stderr.isTTY === true, write })
   const [first] = settings.encryptionKeys
   let [done, total] = [0, 0]
@@ -106,10 +71,10 @@ const rotate = Effect.fn("rotate-keys")(function* (parameters: { readonly batchS
     Effect.onInterrupt(() => Effect.sync(() => bar.line(RotationReport.stopped(first.id, done, total)))),
     Effect.ensuring(bar.end),
     Effect.catchTags({
-      StoreUnavailable: () => new NotPossible({ advice: RotationReport.unreachable(done, total) }),
-      SpoolUnavailable: (error) => new NotPossible({ advice: error.message })
+      StoreUnavailable: () => new StoredData.NotPossible({ advice: RotationReport.unreachable(done, total) }),
+      SpoolUnavailable: (error) => new StoredData.NotPossible({ advice: error.message })
     }),
-    Effect.provide(engine(settings)),
+    Effect.provide(Layer.provide(KeyRotation.layer, StoredData.layer(settings, besideServer))),
     Effect.provide(Log.layer({ level: settings.logLevel, format: "pretty", write: bar.line }))
   )
 

@@ -165,6 +165,7 @@ it.scopedLive(
         ["sharing", store.sharing(userId, "grant 1"), ["credentials_granted"]],
         ["credentials to renew", store.claimDue({ ...due, by: minutesOn(1_000) }), ["credentials_swept"]],
         ["credentials to renew, when there are none", store.claimDue({ ...due, by: at }), ["credentials_swept"]],
+        ["grants", store.grants("grant 1", 100), ["credentials_granted"]],
         ["openAttempt", store.openAttempt("open"), ["attempts_open"]],
         ["openAttempts", store.openAttempts, ["attempts_open"]],
         ["outcome", store.outcome("open"), ["attempts_pkey"]],

@@ -1203,6 +1203,38 @@ export const suite = <E>(name: string, driver: Layer.Layer<StoreDriver, E>) => {
       })
     )
 
+    it.effect("walks through the grants that can be renewed, each once, page by page", () =>
+      Effect.gen(function* () {
+        const store = yield* Store.Store
+        const userId = newUser()
+        const [one, other, dead, bare] = [
+          newCredential(userId),
+          newCredential(userId),
+          newCredential(userId),
+          newCredential(userId, { variant: apiKey() })
+        ]
+        const twin = newCredential(userId, { variant: one.variant, extra: one.extra })
+        yield* commit(...[one, other, dead, bare, twin].map(create))
+        const reauth = Option.some({ reason: "grant_revoked" as const, attemptId: Option.none() })
+        yield* commit(Change.Note({ credential: dead, renewal: { reauth } }))
+        const found: Array<Store.Grant> = []
+        let after = Option.none<Store.Grant>()
+        do {
+          const page = yield* store.grants(after, 2)
+          for (const grant of page) {
+            if (grant.userId !== userId) continue
+            assert.strictEqual(grant.provider, one.provider)
+            found.push(grant.grant)
+          }
+          after = Option.filter(Option.fromNullable(page.at(-1)?.grant), () => page.length === 2)
+        } while (Option.isSome(after))
+        assert.deepStrictEqual(
+          found.sort(),
+          [one, other].map((credential) => Option.getOrThrow(store.grantOf(credential))).sort()
+        )
+      })
+    )
+
     it.effect("tells which keys its rows are sealed with", () =>
       Effect.gen(function* () {
         const store = yield* Store.Store
