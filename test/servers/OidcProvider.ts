@@ -20,7 +20,9 @@ export interface Client {
   readonly clientId: string
   readonly clientSecret?: string
   /** Default: `client_secret_basic`. */
-  readonly clientAuth?: "client_secret_basic" | "client_secret_post" | "none"
+  readonly clientAuth?: "client_secret_basic" | "client_secret_post" | "private_key_jwt" | "none"
+  /** A PEM, for `private_key_jwt`. */
+  readonly publicKey?: string
   /** Default: those of the provider's options. */
   readonly redirectUris?: ReadonlyArray<string>
 }
@@ -36,6 +38,10 @@ export interface Options {
   readonly refreshTokenSeconds?: number
   /** Who logs in. Default: `alice`. */
   readonly account?: string
+  /** Default: true. */
+  readonly rotatesRefreshToken?: boolean
+  /** A link without a pushed request is refused (RFC 9126). Default: false. */
+  readonly requiresPushedRequests?: boolean
 }
 
 export interface OidcProvider {
@@ -46,6 +52,8 @@ export interface OidcProvider {
   readonly revocationUrl: string
   readonly userinfoUrl: string
   readonly introspectionUrl: string
+  readonly deviceAuthorizationUrl: string
+  readonly pushedAuthorizationRequestUrl: string
   /** The first client. */
   readonly clientId: string
   readonly clientSecret: string | undefined
@@ -100,11 +108,18 @@ const signingKey = () => {
   return { ...privateKey.export({ format: "jwk" }), alg: "ES256", use: "sig" }
 }
 
+const deviceGrant = "urn:ietf:params:oauth:grant-type:device_code"
+
 const metadataOf = (client: Client, redirectUris: ReadonlyArray<string>) => ({
   client_id: client.clientId,
   ...(client.clientSecret === undefined ? {} : { client_secret: client.clientSecret }),
   token_endpoint_auth_method: client.clientAuth ?? "client_secret_basic",
-  grant_types: ["authorization_code", "refresh_token"],
+  ...(client.publicKey === undefined
+    ? {}
+    : { jwks: { keys: [Crypto.createPublicKey(client.publicKey).export({ format: "jwk" })] } }),
+  grant_types: ["authorization_code", "refresh_token", "client_credentials", deviceGrant].filter(
+    (grant) => grant !== "client_credentials" || client.clientAuth !== "none"
+  ),
   response_types: ["code"],
   redirect_uris: [...(client.redirectUris ?? redirectUris)],
   id_token_signed_response_alg: "ES256"
@@ -150,9 +165,9 @@ export const make = (options: Options = {}): Effect.Effect<OidcProvider, never, 
       adapter: storage.adapter,
       jwks: { keys: [signingKey()] },
       cookies: { keys: [Crypto.randomBytes(32).toString("base64url")] },
-      clientAuthMethods: ["client_secret_basic", "client_secret_post", "none"],
+      clientAuthMethods: ["client_secret_basic", "client_secret_post", "private_key_jwt", "none"],
       pkce: { required: () => true },
-      rotateRefreshToken: true,
+      rotateRefreshToken: options.rotatesRefreshToken ?? true,
       scopes: ["openid", "offline_access", "profile", "email", "read", "write"],
       claims: { openid: ["sub"], profile: ["name"], email: ["email"] },
       findAccount: (_context: unknown, accountId: string) => ({
@@ -172,11 +187,19 @@ export const make = (options: Options = {}): Effect.Effect<OidcProvider, never, 
             token: { readonly clientId: string }
           ) => token.clientId === caller.clientId
         },
-        introspection: { enabled: true, allowedPolicy: () => true }
+        introspection: { enabled: true, allowedPolicy: () => true },
+        clientCredentials: { enabled: true },
+        deviceFlow: { enabled: true },
+        pushedAuthorizationRequests: {
+          enabled: true,
+          requirePushedAuthorizationRequests: options.requiresPushedRequests ?? false
+        }
       },
       ttl: {
         AccessToken: options.accessTokenSeconds ?? 5,
         AuthorizationCode: 60,
+        ClientCredentials: options.accessTokenSeconds ?? 5,
+        DeviceCode: 600,
         RefreshToken: options.refreshTokenSeconds ?? 14 * day,
         IdToken: 3600,
         Interaction: 3600,
@@ -218,6 +241,8 @@ export const make = (options: Options = {}): Effect.Effect<OidcProvider, never, 
       revocationUrl: `${url}/token/revocation`,
       userinfoUrl: `${url}/me`,
       introspectionUrl: `${url}/token/introspection`,
+      deviceAuthorizationUrl: `${url}/device/auth`,
+      pushedAuthorizationRequestUrl: `${url}/request`,
       clientId: client.clientId,
       clientSecret: client.clientSecret,
       register,
@@ -266,7 +291,7 @@ export const make = (options: Options = {}): Effect.Effect<OidcProvider, never, 
         defaultScopes: ["openid", "offline_access"],
         // OpenID Connect Core 11: without it offline_access is ignored
         authorizationParams: { prompt: "consent" },
-        rotatesRefreshToken: true,
+        rotatesRefreshToken: options.rotatesRefreshToken ?? true,
         refreshInvalidatesAccessToken: false,
         ...fields
       }),
