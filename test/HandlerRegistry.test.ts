@@ -339,6 +339,21 @@ describe("an MCP login", () => {
     )
   )
 
+  it.effect("is never refreshed on another port than 443, which an operator's definition may name", () => {
+    const named = define({ tokenUrl: "https://acme.invalid:8443/token" })
+    return withRegistry({ providers: [named] }, (registry) =>
+      Effect.gen(function* () {
+        const tag = (handler: Handler, credential: Credential.OAuth2Credential) =>
+          Effect.map(Effect.flip(refresh(handler, credential)), ({ _tag }) => _tag)
+        const ofMcp = credentialOf("mcp", metadata("https://acme.invalid:8443"))
+        const ofAcme = credentialOf("acme")
+        assert.strictEqual(yield* tag(yield* registry.of(ofMcp), ofMcp), "OutboundRefused")
+        assert.strictEqual(yield* tag(yield* registry.of(ofAcme), ofAcme), "OutboundFailure")
+        assert.strictEqual(yield* tag(yield* registry.forLogin(providerId("acme"), {}), ofAcme), "OutboundFailure")
+      })
+    )
+  })
+
   it.effect("is never refreshed over plain http: OutboundRefused, and nothing is sent", () =>
     withMcp((registry) =>
       Effect.gen(function* () {

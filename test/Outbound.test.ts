@@ -1,6 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as Cause from "effect/Cause"
 import * as Deferred from "effect/Deferred"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
@@ -12,7 +13,7 @@ import * as Tracer from "effect/Tracer"
 import type * as Http from "node:http"
 import * as Net from "node:net"
 import { inspect } from "node:util"
-import { brotliCompressSync, deflateSync, gzipSync } from "node:zlib"
+import { brotliCompressSync, constants, deflateSync, gzipSync } from "node:zlib"
 import * as Outbound from "../src/Outbound.ts"
 import * as LoopbackServer from "./servers/LoopbackServer.ts"
 
@@ -253,7 +254,10 @@ describe("send", () => {
         for (const [encoding, bomb] of [
           ["gzip", gzipSync(Buffer.alloc(64 * 1024 * 1024))],
           ["deflate", deflateSync(Buffer.alloc(64 * 1024 * 1024))],
-          ["br", brotliCompressSync(Buffer.alloc(64 * 1024 * 1024))]
+          [
+            "br",
+            brotliCompressSync(Buffer.alloc(64 * 1024 * 1024), { params: { [constants.BROTLI_PARAM_QUALITY]: 1 } })
+          ]
         ] as const) {
           assert.isBelow(bomb.byteLength, 70 * 1024)
           const server = yield* serving(({ response }) => {
@@ -343,6 +347,34 @@ describe("send", () => {
       })
     })
   )
+})
+
+describe("profiles", () => {
+  const bounds = {
+    metadata: { profile: Outbound.metadata, bytes: 256 * 1024, seconds: 10 },
+    token: { profile: Outbound.token, bytes: 64 * 1024, seconds: 60 },
+    mcp: { profile: Outbound.mcp, bytes: 4 * 1024 * 1024, seconds: 120 }
+  }
+  for (const [name, { bytes, profile, seconds }] of Object.entries(bounds)) {
+    it.scoped(`${name}: ${seconds} seconds, ${bytes} bytes, with a port as without`, () =>
+      Effect.gen(function* () {
+        const silent = yield* Deferred.make<void>()
+        const exactly = yield* serving(({ response }) => response.end(Buffer.alloc(bytes)))
+        const more = yield* serving(({ response }) => response.end(Buffer.alloc(bytes + 1)))
+        const never = yield* serving(() => Deferred.unsafeDone(silent, Effect.void))
+        for (const given of [profile, Outbound.listed(profile)]) {
+          assert.strictEqual(Redacted.value((yield* send(post(exactly.url), given)).body).byteLength, bytes)
+          assert.deepStrictEqual(yield* failure(send(post(more.url), given)), { sent: true, reason: "too_large" })
+        }
+        const waiting = yield* Effect.fork(failure(send(post(never.url), profile)))
+        yield* Deferred.await(silent)
+        yield* TestClock.adjust(Duration.millis(seconds * 1000 - 1))
+        assert.isNull(waiting.unsafePoll())
+        yield* TestClock.adjust("1 millis")
+        assert.deepStrictEqual(yield* Fiber.join(waiting), { sent: true, reason: "timeout" })
+      })
+    )
+  }
 })
 
 describe("what did not come", () => {

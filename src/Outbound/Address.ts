@@ -19,13 +19,13 @@ const ranges = (...cidrs: ReadonlyArray<string>) => {
 const loopback = ranges("127.0.0.0/8", "::1/128")
 
 /** Of IPv6 only global unicast (RFC 4291): NAT64 (64:ff9b::/96), unique local and link-local addresses are outside. */
-const routed = ranges("0.0.0.0/0", "::ffff:0:0/96", "2000::/3")
+const routed = ranges("0.0.0.0/0", "2000::/3")
 
+/** Beside the loopback. */
 const setApart = ranges(
   "0.0.0.0/8", // this network, RFC 1122; Linux takes 0.0.0.0 for itself
   "10.0.0.0/8", // private, RFC 1918
   "100.64.0.0/10", // carrier-grade NAT, RFC 6598; a cloud's metadata at 100.100.100.200
-  "127.0.0.0/8", // loopback
   "169.254.0.0/16", // link-local, RFC 3927; most clouds' metadata at 169.254.169.254
   "172.16.0.0/12", // private
   "192.0.0.0/24", // protocol assignments, RFC 6890; a cloud's metadata at 192.0.0.192

@@ -30,6 +30,8 @@ type Call = (
 /** RFC 9110: these have no body, and `Response` takes none. */
 const isWithoutBody = (status: number) => status === 204 || status === 205 || status === 304
 
+const isRedirect = (status: number) => status >= 300 && status <= 399
+
 /** Hands out the answer, then passes its body on as fast as it is read. */
 const relay = (
   received: Received,
@@ -38,7 +40,8 @@ const relay = (
   onBody: (body: ReadableStreamDefaultController<Uint8Array>) => void
 ) =>
   Effect.gen(function* () {
-    const { location: _, ...headers } = received.headers
+    const { location, ...others } = received.headers
+    const headers = location === undefined || isRedirect(received.status) ? others : { ...others, location }
     const isResponse = received.status >= 200 && received.status <= 599
     if (!isResponse) return yield* new OutboundFailure({ sent: true, reason: "broken_off" })
     if (isWithoutBody(received.status)) return hand(new Response(null, { status: received.status, headers }))

@@ -57,7 +57,7 @@ describe("fetch", () => {
   it.scoped("sends method, headers and body, and answers status, headers and body", () =>
     Effect.gen(function* () {
       const server = yield* serving((request, response, body) => {
-        response.writeHead(201, { "content-type": "application/json", "mcp-session-id": "s" })
+        response.writeHead(201, { "content-type": "application/json", "mcp-session-id": "s", location: "/1" })
         response.end(JSON.stringify([request.method, request.url, request.headers["x-a"], body]))
       })
       const fetch = yield* fetchOf()
@@ -67,6 +67,7 @@ describe("fetch", () => {
       assert.strictEqual(response.status, 201)
       assert.isTrue(response.ok)
       assert.strictEqual(response.headers.get("mcp-session-id"), "s")
+      assert.strictEqual(response.headers.get("location"), "/1")
       assert.deepStrictEqual(yield* promise(() => response.json()), ["POST", "/mcp?a=b", "1", "{}"])
       const plain = yield* promise(() => fetch(`${server.url}/x`))
       assert.deepStrictEqual(yield* promise(() => plain.json()), ["GET", "/x", null, ""])

@@ -112,6 +112,10 @@ const privateAnswers: ReadonlyArray<readonly [what: string, answer: string]> = [
 ]
 
 describe("rebinding", () => {
+  it("and redirects are fifty chains at least", () => {
+    assert.isAtLeast(privateAnswers.length * 4, 50)
+  })
+
   for (const [what, answer] of privateAnswers) {
     it.scoped(`a name that resolves to ${what} (${answer}): refused, nothing opened, the loopback allowed or not`, () =>
       Effect.gen(function* () {
