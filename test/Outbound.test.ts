@@ -209,6 +209,7 @@ describe("send", () => {
       yield* Deferred.await(closed)
       yield* send(post(server.url))
       assert.strictEqual(server.connections, 2)
+      assert.strictEqual(server.requests[1]?.message.headers.connection, "close")
     })
   )
 

@@ -55,8 +55,8 @@ const without = (headers: Readonly<Record<string, string>>, ...names: ReadonlyAr
   Object.fromEntries(Object.entries(headers).filter(([name]) => !names.includes(name.toLowerCase())))
 
 /**
- * Sends the request, and answers as soon as the answer's headers are there. Closing the scope ends the exchange wherever it
- * is.
+ * Sends the request, and answers as soon as the answer's headers are there. The body is taken whether it is read or not; there
+ * is room for it, as it is bounded. Closing the scope ends the exchange wherever it is.
  *
  * @since 0.1.0
  * @category constructors
@@ -72,6 +72,7 @@ export const over = Effect.fnUntraced(function* (
     Effect.sync(
       () =>
         new Client(url.origin, {
+          // it may have closed since: undici would wait for ever on it
           connect: (_to, done) =>
             queueMicrotask(() => (socket.destroyed ? done(new Error("closed"), null) : done(null, socket))),
           headersTimeout: 0,
@@ -90,6 +91,8 @@ export const over = Effect.fnUntraced(function* (
         // the host is the one that was judged, and what is not packed cannot grow
         headers: { ...without(request.headers, "host", "accept-encoding"), "accept-encoding": "identity" },
         body: request.body,
+        // room for all of it: undici throws past everybody when a connection that it has paused is reset
+        highWaterMark: maxBytes + 1,
         reset: true
       }),
     catch: (error) => failureOf(progress, error)
@@ -100,7 +103,6 @@ export const over = Effect.fnUntraced(function* (
   const unpacker = unpackerOf(headers["content-encoding"])
   const body: Readable = response.body.on("error", () => {})
   const unpacked = unpacker === undefined ? body : pipeline(body, unpacker, () => {})
-  yield* Effect.addFinalizer(() => Effect.sync(() => unpacked.destroy()))
   const pieces: AsyncIterator<Uint8Array> = unpacked[Symbol.asyncIterator]()
   let size = 0
   return {

@@ -56,7 +56,6 @@ export const isSent = (progress: Progress): boolean => progress.sockets.some((so
 const reasonOf = (progress: Progress, error: unknown): OutboundFailure["reason"] => {
   const code = error instanceof Error && "code" in error ? String(error.code) : ""
   if (code === "UND_ERR_HEADERS_OVERFLOW" || code === "UND_ERR_RES_EXCEEDED_MAX_SIZE") return "too_large"
-  if (code === "ETIMEDOUT") return "timeout"
   return isSent(progress) ? "broken_off" : "unreachable"
 }
 

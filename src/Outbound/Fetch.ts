@@ -32,43 +32,26 @@ const isWithoutBody = (status: number) => status === 204 || status === 205 || st
 
 const isRedirect = (status: number) => status >= 300 && status <= 399
 
-/** Hands out the answer, then passes its body on as fast as it is read. */
-const relay = (
+/** Where the body comes out, and where it goes in. */
+const channel = (cancel: () => void) => {
+  let input: ReadableStreamDefaultController<Uint8Array> | undefined
+  const output = new ReadableStream<Uint8Array>({ start: (controller) => void (input = controller), cancel })
+  return { output, input }
+}
+
+/** Hands out the answer, then its body as it comes, read or not: it is bounded. */
+const relay = Effect.fnUntraced(function* (
   received: Received,
-  hand: (response: Response) => void,
-  cancel: () => void,
-  onBody: (body: ReadableStreamDefaultController<Uint8Array>) => void
-) =>
-  Effect.gen(function* () {
-    const { location, ...others } = received.headers
-    const headers = location === undefined || isRedirect(received.status) ? others : { ...others, location }
-    const isResponse = received.status >= 200 && received.status <= 599
-    if (!isResponse) return yield* new OutboundFailure({ sent: true, reason: "broken_off" })
-    if (isWithoutBody(received.status)) return hand(new Response(null, { status: received.status, headers }))
-    const wanted = Effect.unsafeMakeLatch(false)
-    let body: ReadableStreamDefaultController<Uint8Array> | undefined
-    const stream = new ReadableStream<Uint8Array>(
-      {
-        start: (controller) => {
-          body = controller
-          onBody(controller)
-        },
-        pull: () => void wanted.unsafeOpen(),
-        cancel
-      },
-      { highWaterMark: 0 }
-    )
-    hand(new Response(stream, { status: received.status, headers }))
-    while (true) {
-      yield* wanted.await
-      const piece = yield* received.next
-      if (piece === undefined) break
-      // before it is handed over, which may be what asks for the next
-      wanted.unsafeClose()
-      body?.enqueue(piece)
-    }
-    body?.close()
-  })
+  { input, output }: ReturnType<typeof channel>,
+  hand: (response: Response) => void
+) {
+  const { location, ...others } = received.headers
+  const headers = location === undefined || isRedirect(received.status) ? others : { ...others, location }
+  if (received.status > 599) return yield* new OutboundFailure({ sent: true, reason: "broken_off" })
+  hand(new Response(isWithoutBody(received.status) ? null : output, { status: received.status, headers }))
+  for (let piece = yield* received.next; piece !== undefined; piece = yield* received.next) input?.enqueue(piece)
+  input?.close()
+})
 
 /**
  * A `fetch` whose calls are made by `call`, until the scope closes: then what is under way ends. An aborted signal and a
@@ -94,18 +77,16 @@ export const make = (call: Call): Effect.Effect<Fetch, never, Scope.Scope> =>
     }
     signal?.throwIfAborted()
     return new Promise((resolve, reject) => {
-      let body: ReadableStreamDefaultController<Uint8Array> | undefined
       const stop = () => fiber.unsafeInterruptAsFork(FiberId.none)
-      const fiber = run(
-        call(request, (received) => relay(received, resolve, stop, (controller) => void (body = controller)))
-      )
+      const body = channel(stop)
+      const fiber = run(call(request, (received) => relay(received, body, resolve)))
       signal?.addEventListener("abort", stop)
       fiber.addObserver((exit) => {
         signal?.removeEventListener("abort", stop)
         if (Exit.isSuccess(exit)) return
         const why = signal?.aborted === true ? signal.reason : Cause.squash(exit.cause)
         reject(why)
-        body?.error(why)
+        body.input?.error(why)
       })
     })
   })
