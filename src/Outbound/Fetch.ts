@@ -79,9 +79,10 @@ export const make = (call: Call): Effect.Effect<Fetch, never, Scope.Scope> =>
     return new Promise((resolve, reject) => {
       const stop = () => fiber.unsafeInterruptAsFork(FiberId.none)
       const body = channel(stop)
-      const fiber = run(call(request, (received) => relay(received, body, resolve)))
+      const fiber = run(Effect.exit(call(request, (received) => relay(received, body, resolve))))
       signal?.addEventListener("abort", stop)
-      fiber.addObserver((exit) => {
+      fiber.addObserver((ended) => {
+        const exit = Exit.flatten(ended)
         signal?.removeEventListener("abort", stop)
         if (Exit.isSuccess(exit)) return
         const why = signal?.aborted === true ? signal.reason : Cause.squash(exit.cause)
