@@ -34,6 +34,8 @@ type Labels<Names extends ReadonlyArray<string>> = { readonly [Index in keyof Na
 export interface Instrument<Names extends ReadonlyArray<string>> extends Definition {
   /** Counts so much more, observes this value, or sets the gauge to it. */
   readonly update: (value: number, ...labels: Labels<Names>) => void
+  /** `update` for fixed values of the labels: less to look up, for what is called all the time. */
+  readonly of: (...labels: Labels<Names>) => (value: number) => void
   /** Moves a gauge by so much. */
   readonly move: (by: number, ...labels: Labels<Names>) => void
 }
@@ -63,6 +65,10 @@ const instrument = <const Names extends ReadonlyArray<string>>(
   return {
     ...definition,
     update: (value, ...labels) => metric.unsafeUpdate(value, tags(labels)),
+    of: (...labels) => {
+      const fixed = tags(labels)
+      return (value) => metric.unsafeUpdate(value, fixed)
+    },
     move: (by, ...labels) => metric.unsafeModify(by, tags(labels))
   }
 }

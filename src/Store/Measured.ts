@@ -12,23 +12,31 @@ import type { Driver } from "./Driver.ts"
 
 type Operation = Effect.Effect<unknown, { readonly _tag: string }>
 
-const watched = (operation: string, self: Operation): Operation =>
-  Effect.withFiberRuntime<unknown, { readonly _tag: string }>((fiber) => {
-    const clock = Context.get(fiber.currentDefaultServices, Clock.Clock)
-    const since = clock.unsafeCurrentTimeNanos()
-    const observe = () => Metrics.storeSeconds.update(Number(clock.unsafeCurrentTimeNanos() - since) / 1e9, operation)
-    return Effect.mapBoth(self, {
-      onFailure: (error) => {
-        observe()
-        if (error._tag === "StoreUnavailable") Metrics.storeFailures.update(1, operation)
-        return error
-      },
-      onSuccess: (value) => {
-        observe()
-        return value
-      }
-    })
-  }).pipe(Span.within(`Store.${operation}`))
+/** What watches one operation. */
+const watching = (operation: string): ((self: Operation) => Operation) => {
+  const seconds = Metrics.storeSeconds.of(operation)
+  const failures = Metrics.storeFailures.of(operation)
+  const span = Span.within(`Store.${operation}`)
+  return (self) =>
+    span(
+      Effect.withFiberRuntime<unknown, { readonly _tag: string }>((fiber) => {
+        const clock = Context.get(fiber.currentDefaultServices, Clock.Clock)
+        const since = clock.unsafeCurrentTimeNanos()
+        const observe = () => seconds(Number(clock.unsafeCurrentTimeNanos() - since) / 1e9)
+        return Effect.mapBoth(self, {
+          onFailure: (error) => {
+            observe()
+            if (error._tag === "StoreUnavailable") failures(1)
+            return error
+          },
+          onSuccess: (value) => {
+            observe()
+            return value
+          }
+        })
+      })
+    )
+}
 
 /**
  * The same driver, watched.
@@ -38,9 +46,10 @@ const watched = (operation: string, self: Operation): Operation =>
  */
 export const make = (driver: Driver): Driver => {
   const members = Object.entries(driver).map(([operation, member]: [string, unknown]) => {
-    if (Effect.isEffect(member)) return [operation, watched(operation, member as Operation)]
+    if (Effect.isEffect(member)) return [operation, watching(operation)(member as Operation)]
     if (typeof member !== "function") return [operation, member]
-    return [operation, (...parameters: ReadonlyArray<unknown>) => watched(operation, member(...parameters))]
+    const watched = watching(operation)
+    return [operation, (...parameters: ReadonlyArray<unknown>) => watched(member(...parameters))]
   })
   return Object.fromEntries(members)
 }
