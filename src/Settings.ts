@@ -75,6 +75,8 @@ export interface Settings {
   readonly returnUrls: ReadonlyArray<string>
   readonly logLevel: LogLevel.LogLevel
   readonly logFormat: Option.Option<"pretty" | "json">
+  /** Where traces and metrics go. */
+  readonly otlpEndpoint: Option.Option<string>
 }
 
 const matching = (pattern: RegExp) => Option.liftPredicate((text: string) => pattern.test(text))
@@ -191,10 +193,7 @@ const variables = Config.all({
   ),
   logLevel: Setting.withDefault("LOG_LEVEL", `one of ${levels.join(", ")}`, "info", level, LogLevel.Info),
   logFormat: Setting.optional("LOG_FORMAT", "pretty or json", "json", logFormat),
-  otlpEndpoint: Setting.refused(
-    "OTEL_EXPORTER_OTLP_ENDPOINT",
-    "traces and metrics come with a later release, and nothing would be sent. Unset it"
-  )
+  otlpEndpoint: Setting.optional("OTEL_EXPORTER_OTLP_ENDPOINT", url, "http://127.0.0.1:4318", absoluteUrl)
 })
 
 /** What no variable can say alone. */
@@ -357,7 +356,8 @@ const loadWith = Effect.fnUntraced(function* (kept: Keeping): Effect.fn.Return<S
     allowLoopback: given.allowLoopback,
     returnUrls: given.returnUrls,
     logLevel: given.logLevel,
-    logFormat: given.logFormat
+    logFormat: given.logFormat,
+    otlpEndpoint: given.otlpEndpoint
   }
 })
 

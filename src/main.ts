@@ -68,7 +68,7 @@ const serve = Effect.fnUntraced(function* (settings: Settings.Settings) {
     }
   })
   yield* Layer.build(
-    Server.layer(listener, { patience: "8 seconds" }).pipe(
+    Server.layer(listener, { patience: "8 seconds", exportsMetrics: Option.isSome(settings.otlpEndpoint) }).pipe(
       Layer.provide(service),
       Layer.provide(portsOf(settings, engine)),
       Layer.provide(Layer.succeedContext(engine.context)),
@@ -108,9 +108,23 @@ const serveAgain = (settings: Settings.Settings) =>
 
 const print = (line: string) => void process.stdout.write(`${line}\n`)
 
+/** Imported where it is asked for: the start without it takes no longer. Spans that nobody gets are not made. */
+const telemetry = (settings: Settings.Settings) =>
+  Option.match(settings.otlpEndpoint, {
+    onNone: () => Layer.setTracerEnabled(false),
+    onSome: (endpoint) =>
+      Layer.unwrapEffect(
+        Effect.map(
+          Effect.promise(() => import("./server/Telemetry.ts")),
+          ({ layer }) => layer({ endpoint })
+        )
+      )
+  })
+
 const program = Effect.flatMap(Settings.load, (settings) => {
   const format = Option.getOrElse(settings.logFormat, () => (process.stdout.isTTY ? "pretty" : "json"))
-  return Effect.provide(serveAgain(settings), Log.layer({ level: settings.logLevel, format, write: print }))
+  const log = Log.layer({ level: settings.logLevel, format, write: print })
+  return serveAgain(settings).pipe(Effect.provide(telemetry(settings)), Effect.provide(log))
 })
 
 const reasonOf = (cause: Cause.Cause<unknown>): string => {

@@ -124,8 +124,8 @@ const bad: ReadonlyArray<Row> = [
   ["LOG_FORMAT", canary, "LOG_FORMAT: expected pretty or json, for example LOG_FORMAT=json"],
   [
     "OTEL_EXPORTER_OTLP_ENDPOINT",
-    "http://localhost:4318",
-    "OTEL_EXPORTER_OTLP_ENDPOINT: traces and metrics come with a later release, and nothing would be sent. Unset it"
+    canary,
+    "OTEL_EXPORTER_OTLP_ENDPOINT: expected an absolute http(s) URL without a fragment, for example OTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:4318"
   ]
 ]
 

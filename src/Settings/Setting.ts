@@ -61,17 +61,6 @@ export const withDefault = <A>(
   )
 
 /**
- * A variable that this release does not know what to do with: refused, with the reason.
- *
- * @since 0.1.0
- * @category constructors
- */
-export const refused = (name: string, reason: string): Config.Config<void> =>
-  Config.mapOrFail(Config.option(Config.string(name)), (text) =>
-    Option.isSome(present(text)) ? Either.left(ConfigError.InvalidData([name], `${name}: ${reason}`)) : Either.void
-  )
-
-/**
  * Every problem of a configuration, in the order in which it was read.
  *
  * @since 0.1.0
