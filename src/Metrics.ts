@@ -22,7 +22,13 @@ export interface Definition {
   readonly labels: ReadonlyArray<string>
 }
 
-type Labels<Names extends ReadonlyArray<string>> = { readonly [Index in keyof Names]: string }
+/**
+ * A value for each label.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type Labels<Names extends ReadonlyArray<string>> = { readonly [Index in keyof Names]: string }
 
 /**
  * A metric, with a value for each of its labels in their order. All of it is synchronous, for code that runs below Effect
@@ -117,6 +123,16 @@ export const refreshSeconds = histogram(
 export const openAttempts = gauge(
   "effect_credentials_open_attempts",
   "Attempts to refresh whose outcome is not known, in the whole store"
+)
+
+/**
+ * @since 0.1.0
+ * @category renewals
+ */
+export const circuitState = gauge(
+  "effect_credentials_provider_circuit_state",
+  "Whether a provider is left alone: 0 no, 1 the next call is a try, 2 yes; the worst of its endpoints",
+  "provider"
 )
 
 /**

@@ -16,6 +16,7 @@ import {
 } from "../src/CredentialsError.ts"
 import * as Explanation from "../src/Explanation.ts"
 import { HandlerRegistry } from "../src/HandlerRegistry.ts"
+import { OutboundFailure } from "../src/Outbound.ts"
 import { LockService } from "../src/LockService.ts"
 import { Store } from "../src/Store.ts"
 import { adjust, answer, given, oauth2, providerId, settle, userId, world } from "./ScriptedHandler.ts"
@@ -52,7 +53,8 @@ describe("a credential that is fresh", () => {
         renewable: true,
         action: "none"
       })
-      const { marginSeconds = 0, nextAt } = report.renewal
+      const { aheadAt, marginSeconds = 0, nextAt } = report.renewal
+      assert.isTrue(DateTime.lessThan(aheadAt ?? now, nextAt ?? now))
       assert.isTrue(marginSeconds >= 240 && marginSeconds <= 300)
       assert.strictEqual(seconds(now, nextAt), 3600 - marginSeconds)
       assert.include(report.nextAction.message, DateTime.formatIso(nextAt ?? now))
@@ -143,6 +145,25 @@ describe("a credential that is due", () => {
       assert.deepStrictEqual(report.renewal.nextAt, report.renewal.backOffUntil)
       yield* TestClock.adjust("41 seconds")
       assert.strictEqual((yield* explain(id)).nextAction.action, "renew")
+    }).pipe(Effect.provide(layer))
+  })
+
+  it.effect("and whose provider fails for others too waits for it without having called", () => {
+    const { layer, provider } = world()
+    return Effect.gen(function* () {
+      const manager = yield* CredentialsManager
+      const waiting = yield* given({ refreshToken: "its own" })
+      provider.always(() => Effect.fail(new OutboundFailure({ sent: false, reason: "unreachable" })))
+      for (let count = 0; count < 5; count++) {
+        yield* Effect.flip(manager.get(userId, yield* given({ refreshToken: `another ${count}` })))
+      }
+      const { nextAction, renewal } = yield* explain(waiting)
+      assert.deepStrictEqual([renewal.failures, renewal.circuit?.state], [0, "open"])
+      assert.isTrue(DateTime.greaterThan(renewal.circuit?.until ?? DateTime.unsafeMake(0), yield* DateTime.now))
+      assert.strictEqual(nextAction.action, "wait")
+      yield* TestClock.adjust("1 minute")
+      const later = yield* explain(waiting)
+      assert.deepStrictEqual([later.renewal.circuit, later.nextAction.action], [{ state: "half_open" }, "renew"])
     }).pipe(Effect.provide(layer))
   })
 

@@ -14,11 +14,13 @@ const Renewal = Schema.Struct({
   verdict: optional(Schema.Literal("fresh", "due", "dead")),
   reason: optional(Schema.Union(DueReason, ReauthReason)),
   nextAt: optional(Timestamp),
+  aheadAt: optional(Timestamp),
   marginSeconds: optional(Schema.Number),
   backOffUntil: optional(Timestamp),
   failures: Schema.Number,
   lastError: optional(Schema.Struct({ reason: FailureReason })),
   blockedBy: optional(Schema.Literal("unknown_provider", "missing_config", "missing_token_url")),
+  circuit: optional(Schema.Struct({ state: Schema.Literal("open", "half_open"), until: optional(Timestamp) })),
   attempt: optional(
     Schema.Struct({ id: Schema.String, startedAt: Timestamp, deadline: Timestamp, processId: Schema.String })
   )

@@ -11,6 +11,7 @@ import * as Layer from "effect/Layer"
 import * as Schedule from "effect/Schedule"
 import { monitorEventLoopDelay } from "node:perf_hooks"
 import { AuthorizationStore } from "../AuthorizationStore.ts"
+import { CircuitBreaker } from "../CircuitBreaker.ts"
 import * as Metrics from "../Metrics.ts"
 import { Store } from "../Store.ts"
 
@@ -31,6 +32,8 @@ export class Gauges extends Context.Tag("effect-credentials/server/Gauges")<
 
 const freshness = "10 seconds"
 const patience = "2 seconds"
+
+const circuitNumbers = { closed: 0, half_open: 1, open: 2 } as const
 
 const seconds = (nanos: number) => (Number.isFinite(nanos) ? nanos / 1e9 : 0)
 
@@ -62,23 +65,42 @@ const ofProcess = Effect.gen(function* () {
   })
 })
 
+/** Sets a gauge to these values, and to zero for labels that had one before. */
+const replacing = <Names extends ReadonlyArray<string>>(gauge: Metrics.Instrument<Names>) => {
+  const known = new Map<string, Metrics.Labels<Names>>()
+  return (values: ReadonlyArray<readonly [value: number, ...labels: Metrics.Labels<Names>]>) => {
+    for (const labels of known.values()) gauge.update(0, ...labels)
+    for (const [value, ...labels] of values) {
+      known.set(labels.join(" "), labels)
+      gauge.update(value, ...labels)
+    }
+  }
+}
+
 const ofStore = Effect.gen(function* () {
   const store = yield* Store
   const authorizations = yield* AuthorizationStore
-  const known = new Map<string, readonly [table: string, keyId: string]>()
+  const breaker = yield* CircuitBreaker
+  const setRows = replacing(Metrics.sealedRows)
+  const setCircuits = replacing(Metrics.circuitState)
 
   const rows = Effect.forEach([...store.rewrapping, authorizations.rewrapping], ({ counts, name }) =>
-    Effect.map(counts, (found) => found.map(({ count, keyId }) => ({ name, keyId, count })))
+    Effect.map(counts, (found) => found.map(({ count, keyId }) => [count, name, keyId] as const))
   )
-  const asked = Effect.zipWith(store.openAttempts, rows, (attempts, tables) => {
-    Metrics.openAttempts.update(attempts.length)
-    // a key that nothing is under any more goes to zero
-    for (const labels of known.values()) Metrics.sealedRows.update(0, ...labels)
-    for (const { count, keyId, name } of tables.flat()) {
-      known.set(`${name} ${keyId}`, [name, keyId])
-      Metrics.sealedRows.update(count, name, keyId)
+  const circuits = Effect.map(breaker.states, (endpoints) => {
+    const worst = new Map<string, number>()
+    for (const { provider, state } of endpoints) {
+      worst.set(provider, Math.max(worst.get(provider) ?? 0, circuitNumbers[state]))
     }
+    return [...worst].map(([provider, state]) => [state, provider] as const)
   })
+  const asked = Effect.all([store.openAttempts, rows, circuits]).pipe(
+    Effect.map(([attempts, tables, states]) => {
+      Metrics.openAttempts.update(attempts.length)
+      setRows(tables.flat())
+      setCircuits(states)
+    })
+  )
   return yield* Effect.cachedWithTTL(Effect.ignore(Effect.timeout(Effect.disconnect(asked), patience)), freshness)
 })
 
@@ -88,7 +110,9 @@ const ofStore = Effect.gen(function* () {
  * @since 0.1.0
  * @category layers
  */
-export const layer = (options: { readonly always: boolean }): Layer.Layer<Gauges, never, Store | AuthorizationStore> =>
+export const layer = (options: {
+  readonly always: boolean
+}): Layer.Layer<Gauges, never, Store | AuthorizationStore | CircuitBreaker> =>
   Layer.scoped(
     Gauges,
     Effect.gen(function* () {

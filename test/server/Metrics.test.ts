@@ -8,6 +8,7 @@ import { CredentialsManager } from "../../src/CredentialsManager.ts"
 import { LockService } from "../../src/LockService.ts"
 import * as Metrics from "../../src/Metrics.ts"
 import * as Exposition from "../../src/Metrics/Exposition.ts"
+import { OutboundFailure } from "../../src/Outbound.ts"
 import { answer, given, userId, world } from "../ScriptedHandler.ts"
 import { bootstrapKey, inMemory, over, type Reply, Serving } from "./Serving.ts"
 
@@ -157,6 +158,20 @@ describe("the metrics", () => {
       for (const text of ["canary", good, bad, userId, "access-"]) assert.notInclude(after, text)
     }).pipe(Effect.provide(over(Layer.merge(layer, keys))))
   })
+})
+
+it.scopedLive("a provider that is left alone shows", () => {
+  const { layer, provider } = world()
+  const keys = ApiKeys.layerMemory({ bootstrap: Redacted.make(bootstrapKey) })
+  return Effect.gen(function* () {
+    const manager = yield* CredentialsManager
+    provider.always(() => Effect.fail(new OutboundFailure({ sent: false, reason: "unreachable" })))
+    for (let count = 0; count < 5; count++) {
+      yield* Effect.flip(manager.get(userId, yield* given({ refreshToken: `grant ${count}` })))
+    }
+    const text = yield* scrape
+    assert.strictEqual(valueOf(text, "effect_credentials_provider_circuit_state", 'provider="acme"'), 2)
+  }).pipe(Effect.provide(over(Layer.merge(layer, keys))))
 })
 
 it.effect("who waits for a lock is counted while it waits, and a hold that is lost as lost", () => {

@@ -6,13 +6,13 @@ import * as Layer from "effect/Layer"
 import * as Logger from "effect/Logger"
 import * as Redacted from "effect/Redacted"
 import * as Scope from "effect/Scope"
-import * as Http from "node:http"
-import type { AddressInfo } from "node:net"
+import type * as Http from "node:http"
 import * as ApiKeys from "../../src/ApiKeys.ts"
 import { CredentialsManager } from "../../src/CredentialsManager.ts"
 import * as Telemetry from "../../src/server/Telemetry.ts"
 import * as Span from "../../src/Span.ts"
 import { answer, given, userId, world } from "../ScriptedHandler.ts"
+import * as LoopbackServer from "../servers/LoopbackServer.ts"
 import * as Service from "../servers/Service.ts"
 import { bootstrapKey, over, Serving } from "./Serving.ts"
 
@@ -35,7 +35,8 @@ interface Sent {
 const collector = (options: { readonly hang?: boolean } = {}) =>
   Effect.gen(function* () {
     const payloads: Array<{ readonly path: string; readonly body: string }> = []
-    const server = Http.createServer((request, response) => {
+    const { server, url } = yield* LoopbackServer.listen
+    server.on("request", (request: Http.IncomingMessage, response: Http.ServerResponse) => {
       const chunks: Array<Buffer> = []
       request
         .on("data", (chunk: Buffer) => chunks.push(chunk))
@@ -44,14 +45,6 @@ const collector = (options: { readonly hang?: boolean } = {}) =>
           if (options.hang !== true) response.writeHead(200, { "content-type": "application/json" }).end("{}")
         })
     })
-    yield* Effect.acquireRelease(
-      Effect.async<void>((resume) => void server.listen(0, "127.0.0.1", () => resume(Effect.void))),
-      () =>
-        Effect.async<void>((resume) => {
-          server.close(() => resume(Effect.void))
-          server.closeAllConnections()
-        })
-    )
     const spans = () =>
       payloads
         .filter(({ path }) => path === "/v1/traces")
@@ -64,7 +57,7 @@ const collector = (options: { readonly hang?: boolean } = {}) =>
             ).resourceSpans
         )
         .flatMap(({ scopeSpans }) => scopeSpans.flatMap((scope) => scope.spans))
-    return { endpoint: `http://127.0.0.1:${(server.address() as AddressInfo).port}`, payloads, spans }
+    return { endpoint: url, payloads, spans }
   })
 
 const keys = ApiKeys.layerMemory({ bootstrap: Redacted.make(bootstrapKey) })
