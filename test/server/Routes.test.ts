@@ -443,8 +443,7 @@ it.scopedLive("what is not there is NotFound in JSON, whatever the method, and t
       ["GET", "/v1/providers/"],
       ["PATCH", "/v1/providers"],
       ["POST", "/healthz"],
-      ["OPTIONS", "/v1/providers"],
-      ["POST", `${user}/mcp/tools`]
+      ["OPTIONS", "/v1/providers"]
     ] as const) {
       const reply = yield* call(method, path)
       assert.deepStrictEqual([reply.status, reply.json], [404, nothing], `${method} ${path}`)
