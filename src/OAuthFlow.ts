@@ -89,6 +89,8 @@ export interface CallbackParameters {
   readonly error?: string | undefined
   /** RFC 9207. */
   readonly iss?: string | undefined
+  /** Whatever else came with them: the credential keeps what its provider's `keptParameters` name. */
+  readonly others?: Readonly<Record<string, string>> | undefined
 }
 
 /**
@@ -294,7 +296,7 @@ export const layer = (
       /** What a login that was taken comes to. */
       const conclude = Effect.fnUntraced(function* (
         pending: Authorization,
-        { code, error, iss }: CallbackParameters
+        { code, error, iss, others = {} }: CallbackParameters
       ): Effect.fn.Return<Metadata, CallbackError> {
         const { provider } = pending
         const known = Option.map(
@@ -311,7 +313,11 @@ export const layer = (
           return yield* new AuthorizationDenied({ provider, error: registeredErrors.has(error) ? error : "other" })
         }
         if (code === undefined) return yield* new AuthorizationDenied({ provider, error: "invalid_request" })
-        return yield* login.complete(pending, code)
+        const kept = Object.entries(others).filter(([name]) =>
+          Option.exists(known, ({ keptParameters }) => keptParameters.includes(name))
+        )
+        const extra = Redacted.make({ ...Object.fromEntries(kept), ...Redacted.value(pending.extra) })
+        return yield* login.complete({ ...pending, extra }, code)
       })
 
       const taken = Effect.flatMap(

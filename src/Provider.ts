@@ -163,6 +163,8 @@ const Definition = Schema.Struct({
   tokenPath: optional(Schema.String),
   /** Fields of a login's token answer that the credential keeps in its metadata, such as the host of the API. */
   keptFields: withDefault(Schema.Array(Schema.String), []),
+  /** The same of the parameters with which the browser comes back. */
+  keptParameters: withDefault(Schema.Array(Schema.String), []),
   /** Error codes of this provider that mean `invalid_grant`. */
   invalidGrantAliases: withDefault(Schema.Array(Schema.String), []),
   /** It answers `invalid_grant` in passing: one confirmation before the user is asked to log in again. */

@@ -42,6 +42,7 @@ describe("a definition", () => {
         refreshWithRedirectUri: false,
         requiresIss: false,
         keptFields: [],
+        keptParameters: [],
         invalidGrantAliases: [],
         invalidGrantMayPass: false
       }

@@ -80,13 +80,18 @@ const manners: Readonly<Record<string, Manner>> = {
     invalidGrant: { status: 200, body: { ok: false, error: "invalid_refresh_token" } }
   },
   square: {
-    shape: (answer, now) => ({ ...withoutExpiry(answer), expires_at: new Date(now + 2_592_000_000).toISOString() })
+    shape: (answer, now) => ({ ...withoutExpiry(answer), expires_at: new Date(now + 2_592_000_000).toISOString() }),
+    invalidGrant: { status: 401, body: { message: "Invalid refresh token", type: "service.not_authorized" } }
   },
   strava: { shape: (answer, now) => ({ ...withoutExpiry(answer), expires_at: Math.floor(now / 1000) + 21_600 }) },
   "stripe-apps": { shape: withoutExpiry },
   "stripe-connect": { forGood: true, shape: (answer) => ({ ...withoutExpiry(answer), stripe_user_id: "acct_1" }) },
-  twitch: { shape: (answer) => ({ ...answer, scope: String(answer["scope"]).split(" ") }) },
+  twitch: {
+    shape: (answer) => ({ ...answer, scope: String(answer["scope"]).split(" ") }),
+    invalidGrant: { status: 400, body: { error: "Bad Request", status: 400, message: "Invalid refresh token" } }
+  },
   webflow: forGood,
+  zoom: { invalidGrant: { status: 400, body: { reason: "Invalid Token!", error: "invalid_request" } } },
   zoho: {
     shape: (answer) => ({ ...answer, api_domain: "https://www.zohoapis.com" }),
     invalidGrant: { status: 200, body: { error: "invalid_code" } }
@@ -162,6 +167,10 @@ const world = (entry: Provider) =>
 
 const scopes = ["one:read", "two:write"]
 
+/** What the browser comes back with beside the standard. */
+const brought = (provider: Provider) =>
+  Object.fromEntries(["unknown", ...provider.keptParameters].map((name) => [name, `the ${name}`]))
+
 /** Logs in as a browser would; answers with the link's parameters and the new credential. */
 const login = (provider: Provider) =>
   Effect.gen(function* () {
@@ -173,7 +182,7 @@ const login = (provider: Provider) =>
     const back = new URL(returned.headers.get("location") ?? assert.fail(`the link does not lead on: ${link}`))
     const code = back.searchParams.get("code") ?? assert.fail(back.href)
     const metadata = yield* flow.callback(
-      { state: begun.state, code: Redacted.make(code) },
+      { state: begun.state, code: Redacted.make(code), others: brought(provider) },
       { userId, provider: provider.id }
     )
     return { link, metadata }
@@ -217,6 +226,8 @@ const live = (entry: Provider) =>
       if (challenge !== null) assert.strictEqual(challengeOf(verifier ?? ""), challenge)
       assert.strictEqual(yield* read, exchange.issued?.accessToken)
       assert.deepStrictEqual(metadata.scopes, scopes)
+      for (const name of entry.keptParameters) assert.strictEqual(metadata.metadata?.[name], `the ${name}`)
+      assert.notProperty(metadata.metadata ?? {}, "unknown")
       for (const field of entry.keptFields) {
         const shaped = Object(manner.shape?.({}, 0))
         if (field in shaped) assert.deepStrictEqual(metadata.metadata?.[field], shaped[field], field)

@@ -39,6 +39,7 @@ export const providers: ReadonlyArray<typeof Provider.Encoded> = [
     revocationUrl: "https://developer.api.intuit.com/v2/oauth2/tokens/revoke",
     revocation: { format: "json", auth: "basic" },
     defaultScopes: ["com.intuit.quickbooks.accounting"],
+    keptParameters: ["realmId"],
     rotatesRefreshToken: true,
     expiresInSeconds: 3600,
     docs: "https://developer.intuit.com/app/developer/qbo/docs/develop/authentication-and-authorization/faq"
@@ -81,7 +82,9 @@ export const providers: ReadonlyArray<typeof Provider.Encoded> = [
     keptFields: ["merchant_id"],
     rotatesRefreshToken: false,
     expiresInSeconds: 30 * day,
-    docs: "https://developer.squareup.com/docs/oauth-api/overview"
+    invalidGrantAliases: ["Invalid refresh token"],
+    docs: "https://developer.squareup.com/docs/oauth-api/overview",
+    checkedAt: "2026-11-21"
   },
   {
     id: "stripe-apps",

@@ -117,7 +117,9 @@ export const providers: ReadonlyArray<typeof Provider.Encoded> = [
     revocationUrl: "https://id.twitch.tv/oauth2/revoke",
     revocation: { auth: "none", takes: "access_token", params: { client_id: "{client_id}" } },
     clientAuth: "client_secret_post",
-    docs: "https://dev.twitch.tv/docs/authentication/refresh-tokens/"
+    invalidGrantAliases: ["Invalid refresh token"],
+    docs: "https://dev.twitch.tv/docs/authentication/refresh-tokens/",
+    checkedAt: "2026-11-21"
   },
   {
     id: "x",
@@ -142,6 +144,8 @@ export const providers: ReadonlyArray<typeof Provider.Encoded> = [
     rotatesRefreshToken: true,
     expiresInSeconds: 3600,
     refreshTokenLifetimeSeconds: 90 * day,
-    docs: "https://developers.zoom.us/docs/integrations/oauth/"
+    invalidGrantAliases: ["Invalid Token!"],
+    docs: "https://developers.zoom.us/docs/integrations/oauth/",
+    checkedAt: "2026-11-21"
   }
 ]

@@ -94,7 +94,8 @@ export const providers: ReadonlyArray<typeof Provider.Encoded> = [
     rotatesRefreshToken: true,
     // a refresh deletes the previous access and refresh token
     refreshInvalidatesAccessToken: true,
-    docs: "https://developer.zendesk.com/documentation/api-basics/authentication/refresh-token"
+    docs: "https://developer.zendesk.com/documentation/api-basics/authentication/refresh-token",
+    checkedAt: "2026-11-21"
   },
   {
     id: "zoho",
@@ -108,6 +109,7 @@ export const providers: ReadonlyArray<typeof Provider.Encoded> = [
     clientAuth: "client_secret_post",
     scopeSeparator: ",",
     authorizationParams: { access_type: "offline", prompt: "consent" },
+    keptParameters: ["location", "accounts-server"],
     keptFields: ["api_domain"],
     rotatesRefreshToken: false,
     expiresInSeconds: 3600,

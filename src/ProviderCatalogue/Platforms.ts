@@ -39,7 +39,8 @@ export const providers: ReadonlyArray<typeof Provider.Encoded> = [
     assertion: { scopeClaim: true, subjectIsIssuer: false, lifetimeSeconds: 3600 },
     refreshInvalidatesAccessToken: false,
     expiresInSeconds: 3600,
-    docs: "https://developers.google.com/identity/protocols/oauth2/service-account"
+    docs: "https://developers.google.com/identity/protocols/oauth2/service-account",
+    checkedAt: "2026-11-21"
   },
   {
     id: "microsoft",

@@ -33,7 +33,8 @@ export const providers: ReadonlyArray<typeof Provider.Encoded> = [
     defaultScopes: ["default"],
     rotatesRefreshToken: false,
     expiresInSeconds: 3600,
-    docs: "https://developers.asana.com/docs/oauth"
+    docs: "https://developers.asana.com/docs/oauth",
+    checkedAt: "2026-11-21"
   },
   {
     id: "box",
@@ -162,11 +163,13 @@ export const providers: ReadonlyArray<typeof Provider.Encoded> = [
     authorizationUrl: "https://todoist.com/oauth/authorize",
     tokenUrl: "https://todoist.com/oauth/access_token",
     revocationUrl: "https://api.todoist.com/api/v1/revoke",
+    revocation: { auth: "basic" },
     clientAuth: "client_secret_post",
     pkce: "supported",
     scopeSeparator: ",",
     defaultScopes: ["data:read_write"],
     rotatesRefreshToken: true,
-    docs: "https://developer.todoist.com/api/v1/"
+    docs: "https://developer.todoist.com/api/v1/",
+    checkedAt: "2026-11-21"
   }
 ]

@@ -148,7 +148,7 @@ const retryAfter = (answer: Answer, now: number): Option.Option<number> => {
 }
 
 /** Where providers put an error code that is not in `error`. */
-const codeFields = ["error", "status", "code", "error_code", "type", "reason"]
+const codeFields = ["error", "status", "code", "error_code", "type", "reason", "message"]
 
 const errorCode = (provider: Provider, fields: Fields): Option.Option<string> => {
   const alias = provider.invalidGrantAliases.find((code) => codeFields.some((name) => fields[name] === code))

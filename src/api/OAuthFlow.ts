@@ -111,7 +111,16 @@ const callback = HttpApiEndpoint.post("callback", "/v1/users/:userId/oauth/:prov
       /** Absent for a login with a code that the user was shown. */
       code: optional(redactedText("the code of the provider's answer")),
       state: redactedText("the state of the provider's answer"),
-      iss: optional(text("the iss of the provider's answer", /^[\u0021-\u007e]{1,2048}$/))
+      iss: optional(text("the iss of the provider's answer", /^[\u0021-\u007e]{1,2048}$/)),
+      /** What else the browser came back with. */
+      others: optional(
+        Schema.Record({
+          key: Schema.String,
+          value: text("text of at most 512 characters", /^[^]{0,512}$/)
+        }).annotations({
+          message: () => "an object of names and texts"
+        })
+      )
     }).annotations(exact)
   )
   .addSuccess(Metadata, { status: 201 })

@@ -71,6 +71,14 @@ type Parameter = string | ReadonlyArray<string>
 const single = (parameter: Parameter | undefined): string | undefined =>
   typeof parameter === "string" && parameter !== "" ? parameter : undefined
 
+/** The parameters that no standard names, as far as they are given once and are short. */
+const othersOf = (url: string): Readonly<Record<string, string>> => {
+  const { searchParams } = new URL(url, "http://localhost")
+  return Object.fromEntries(
+    [...searchParams].filter(([name, value]) => searchParams.getAll(name).length === 1 && value.length <= 512)
+  )
+}
+
 const withParameter = (returnTo: string, name: string, value: string) => {
   const url = new URL(returnTo)
   url.searchParams.set(name, value)
@@ -96,7 +104,7 @@ export const callback = Effect.fnUntraced(function* ({
   const given = single(urlParams.state)
   if (given === undefined) return errorPage(new AuthorizationExpired())
   const flow = yield* OAuthFlow
-  const { cookies } = yield* HttpServerRequest
+  const { cookies, url } = yield* HttpServerRequest
   const secure = yield* SecureCookies
   const state = Redacted.make(given)
   const code = single(urlParams.code)
@@ -106,7 +114,8 @@ export const callback = Effect.fnUntraced(function* ({
       state,
       code: code === undefined ? undefined : Redacted.make(code),
       error: single(urlParams.error),
-      iss: single(urlParams.iss)
+      iss: single(urlParams.iss),
+      others: othersOf(url)
     },
     Option.map(Option.fromNullable(cookies[name]), Redacted.make)
   )

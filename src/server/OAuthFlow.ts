@@ -53,7 +53,12 @@ export const callback = Effect.fnUntraced(function* ({
   path,
   payload
 }: OfLogin & {
-  readonly payload: { readonly code?: Redacted.Redacted; readonly state: Redacted.Redacted; readonly iss?: string }
+  readonly payload: {
+    readonly code?: Redacted.Redacted
+    readonly state: Redacted.Redacted
+    readonly iss?: string
+    readonly others?: Readonly<Record<string, string>>
+  }
 }) {
   if (yield* showsCode(path.provider)) {
     return yield* Effect.flatMap(DeviceFlow, (flow) => Generation.tagged(flow.callback(payload.state, path)))
