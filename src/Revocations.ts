@@ -40,18 +40,27 @@ export class Revocations extends Context.Tag("effect-credentials/Revocations")<
   Revocations,
   {
     /** A revocation of what a credential holds, due a while from now; none where the provider has no such thing. */
-    readonly plan: (credential: Credential) => Effect.Effect<Option.Option<Revocation>>
+    readonly plan: (credential: Credential) => Effect.Effect<Option.Option<Revocation>, StoreUnavailable>
     /** The same for a credential whose place a new login takes; none where that would end the new grant with the old. */
-    readonly planReplaced: (replaced: Credential, by: Credential) => Effect.Effect<Option.Option<Revocation>>
+    readonly planReplaced: (
+      replaced: Credential,
+      by: Credential
+    ) => Effect.Effect<Option.Option<Revocation>, StoreUnavailable>
     /** Tries a planned revocation now. Interruption leaves it to be tried again. */
     readonly attempt: (revocation: Revocation) => Effect.Effect<Progress, StoreUnavailable>
-    /** Tries what is due. */
+    /** Tries what is due. Of several processes that do so at once, one tries each. */
     readonly drain: Effect.Effect<void, StoreUnavailable>
   }
 >() {}
 
-/** The first try is the deleter's own; after it the outbox takes over. */
+/** How long a try may take, both tokens together. */
+const tryBound = Duration.seconds(25)
+
+/** The first try is that of whoever planned it; after it the outbox takes over. */
 const firstDelay = Duration.seconds(30)
+
+/** What a process claimed and did not come to finish is due again then. */
+const claimedFor = Duration.minutes(1)
 
 const delayAfter = (tries: number) => Duration.millis(Math.min(30_000 * 2 ** tries, 3_600_000))
 
@@ -128,7 +137,7 @@ export const layer: Layer.Layer<Revocations, never, Store | HandlerRegistry | Au
 
     const finish = Effect.fnUntraced(function* ({ credential, id, tries }: Revocation, progress: Progress) {
       if (progress === "pending" && tries < mostTries) {
-        const dueAt = DateTime.addDuration(yield* DateTime.now, delayAfter(tries))
+        const dueAt = DateTime.addDuration(yield* store.now, delayAfter(tries))
         return yield* store.commit([Change.Postpone({ id, dueAt })])
       }
       yield* store.commit([Change.Dequeue({ id })])
@@ -149,17 +158,27 @@ export const layer: Layer.Layer<Revocations, never, Store | HandlerRegistry | Au
         if (!isOAuth2(credential) || Option.isNone(handler)) return "pending"
         if (handler.value.revoke === undefined) return "refused"
         const safe = yield* isSafe(credential, handler.value)
-        return safe ? yield* send(credential, handler.value, handler.value.revoke) : "unsafe"
+        if (!safe) return "unsafe"
+        const sent = send(credential, handler.value, handler.value.revoke)
+        return Option.getOrElse(yield* Effect.timeoutOption(sent, tryBound), (): Progress => "pending")
       })
       yield* Effect.catchTag(finish(revocation, progress), "Conflict", () => Effect.void)
       return progress
+    })
+
+    const claim = Effect.fnUntraced(function* ({ dueAt, id }: Revocation) {
+      const until = DateTime.addDuration(yield* store.now, claimedFor)
+      return yield* store.commit([Change.Claim({ id, dueAt, until })]).pipe(
+        Effect.as(true),
+        Effect.catchTag("Conflict", () => Effect.succeed(false))
+      )
     })
 
     const planWhere = Effect.fnUntraced(function* (credential: Credential, isWorth: (handler: Handler) => boolean) {
       if (!isOAuth2(credential)) return Option.none()
       const handler = yield* Effect.option(handlers.of(credential))
       if (Option.isNone(handler) || handler.value.revoke === undefined || !isWorth(handler.value)) return Option.none()
-      const dueAt = DateTime.addDuration(yield* DateTime.now, firstDelay)
+      const dueAt = DateTime.addDuration(yield* store.now, firstDelay)
       return Option.some({ id: randomUUID(), credential, dueAt, tries: 0 })
     })
 
@@ -172,7 +191,10 @@ export const layer: Layer.Layer<Revocations, never, Store | HandlerRegistry | Au
         ),
       attempt,
       drain: Effect.flatMap(store.revocations(50), (due) =>
-        Effect.forEach(due, attempt, { concurrency: 4, discard: true })
+        Effect.forEach(due, (revocation) => Effect.whenEffect(attempt(revocation), claim(revocation)), {
+          concurrency: 4,
+          discard: true
+        })
       )
     })
   })

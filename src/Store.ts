@@ -123,6 +123,8 @@ export type Change = Data.TaggedEnum<{
   /** The attempt's exchange is over without a clear answer; `attempt` when it is not open. */
   ExpireAttempt: { readonly id: string; readonly at: DateTime.Utc }
   Enqueue: { readonly revocation: Revocation }
+  /** Nobody else's until then; `revocation` when it is not (any more) due at that time. */
+  Claim: { readonly id: string; readonly dueAt: DateTime.Utc; readonly until: DateTime.Utc }
   Postpone: { readonly id: string; readonly dueAt: DateTime.Utc }
   Dequeue: { readonly id: string }
   /** Remembers that a user is gone, so that nothing begun before can come back. */
@@ -457,6 +459,14 @@ export const make = Effect.fnUntraced(function* (
         return Effect.succeed(RowChange.ExpireAttempt({ id: change.id, at: DateTime.toDateUtc(change.at) }))
       case "Enqueue":
         return Effect.map(SealedRow.sealRevocation(cipher, change.revocation), (row) => RowChange.Enqueue({ row }))
+      case "Claim":
+        return Effect.succeed(
+          RowChange.Claim({
+            id: change.id,
+            dueAt: DateTime.toDateUtc(change.dueAt),
+            until: DateTime.toDateUtc(change.until)
+          })
+        )
       case "Postpone":
         return Effect.succeed(RowChange.Postpone({ id: change.id, dueAt: DateTime.toDateUtc(change.dueAt) }))
       case "Forget":

@@ -13,7 +13,7 @@ import * as LockService from "../src/LockService.ts"
 import { OutboundFailure } from "../src/Outbound.ts"
 import { Receipts } from "../src/Receipts.ts"
 import type * as Service from "../src/Service.ts"
-import { Store } from "../src/Store.ts"
+import { Change, Store } from "../src/Store.ts"
 import * as ScriptedHandler from "./ScriptedHandler.ts"
 import { accessToken, adjust, answer, given, userId, world } from "./ScriptedHandler.ts"
 
@@ -269,6 +269,51 @@ describe("a process that stands still past its attempt's deadline", () => {
       assert.isFalse(isOver)
       assert.deepStrictEqual(at.scripted.spent, ["refresh-0"])
       assert.deepStrictEqual(yield* Context.get(one.context, Store).openAttempts, [])
+    })
+  )
+})
+
+describe("a revocation that is still to be done", () => {
+  const due = Effect.gen(function* () {
+    const { all, at, provider } = yield* processes(4, { sweeper: { interval: "10 seconds" } })
+    const [first] = all
+    if (first === undefined) return yield* Effect.dieMessage("there are four")
+    // the answer takes so long that all the others look meanwhile
+    const { revoke } = at.handler
+    Object.assign(at.handler, {
+      revoke: (...request: Parameters<NonNullable<typeof revoke>>) =>
+        Effect.delay(revoke?.(...request) ?? Effect.void, "2 seconds")
+    })
+    const id = yield* Effect.provide(given(), first.context)
+    const store = Context.get(first.context, Store)
+    const credential = yield* store.get(userId, id)
+    yield* store.commit([
+      Change.Remove({ userId, id, generation: 1 }),
+      Change.Enqueue({ revocation: { id: "to be done", credential, dueAt: yield* store.now, tries: 0 } })
+    ])
+    return { provider, store }
+  })
+
+  it.scoped("is sent by one of the processes that find it due", () =>
+    Effect.gen(function* () {
+      const { provider, store } = yield* due
+      yield* adjust("1 minute")
+      assert.deepStrictEqual(provider.revoked, ["refresh-0"])
+      assert.deepStrictEqual(yield* store.revocations(10), [])
+    })
+  )
+
+  it.scoped("and was claimed by one that died is sent by another when the claim is over", () =>
+    Effect.gen(function* () {
+      const { provider, store } = yield* due
+      const [seen] = yield* store.revocations(10)
+      if (seen === undefined) return assert.fail("it is due")
+      const until = DateTime.add(yield* store.now, { minutes: 3 })
+      yield* store.commit([Change.Claim({ id: seen.id, dueAt: seen.dueAt, until })])
+      yield* adjust("170 seconds")
+      assert.deepStrictEqual(provider.revoked, [])
+      yield* adjust("20 seconds")
+      assert.deepStrictEqual(provider.revoked, ["refresh-0"])
     })
   )
 })

@@ -17,7 +17,7 @@ import type { SealedRows } from "../Rewrapping.ts"
  * @category errors
  */
 export class Conflict extends Data.TaggedError("Conflict")<{
-  readonly on: "exists" | "generation" | "attempt" | "forgotten"
+  readonly on: "exists" | "generation" | "attempt" | "revocation" | "forgotten"
 }> {
   override get message() {
     return `The change does not fit what is stored (${this.on}).`
@@ -147,6 +147,7 @@ export type RowChange = Data.TaggedEnum<{
   CloseAttempt: { readonly id: string; readonly outcome: string }
   ExpireAttempt: { readonly id: string; readonly at: Date }
   Enqueue: { readonly row: RevocationRow }
+  Claim: { readonly id: string; readonly dueAt: Date; readonly until: Date }
   Postpone: { readonly id: string; readonly dueAt: Date }
   Dequeue: { readonly id: string }
   Forget: { readonly userId: string; readonly at: Date }

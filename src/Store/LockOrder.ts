@@ -46,6 +46,7 @@ export const lockedBy = (change: RowChange): Locked | undefined => {
     case "CloseAttempt":
     case "ExpireAttempt":
       return { table: "attempts", key: [change.id, ""] }
+    case "Claim":
     case "Postpone":
     case "Dequeue":
       return { table: "revocations", key: [change.id, ""] }

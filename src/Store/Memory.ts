@@ -113,6 +113,11 @@ export const make: Effect.Effect<Driver> = Effect.sync(() => {
         return put(attempts, change.id, { ...open(change.id), deadline: change.at })
       case "Enqueue":
         return put(revocations, change.row.id, change.row)
+      case "Claim": {
+        const row = revocations.get(change.id)
+        if (row?.dueAt.getTime() !== change.dueAt.getTime()) throw new Conflict({ on: "revocation" })
+        return put(revocations, change.id, { ...row, dueAt: change.until })
+      }
       case "Postpone": {
         const row = revocations.get(change.id)
         return put(revocations, change.id, row && { ...row, dueAt: change.dueAt, tries: row.tries + 1 })

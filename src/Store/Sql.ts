@@ -139,6 +139,13 @@ export const make = Effect.fnUntraced(function* (
           insert into revocations ${sql.insert(columns)}
           on conflict (id) do update set ${sql.update(columns, ["id"])}`)
       }
+      case "Claim":
+        return orConflict(
+          sql`
+            update revocations set due_at = ${change.until}
+            where id = ${change.id} and due_at = ${change.dueAt} returning id`,
+          "revocation"
+        )
       case "Postpone":
         return Effect.asVoid(
           sql`update revocations set due_at = ${change.dueAt}, tries = tries + 1 where id = ${change.id}`

@@ -506,6 +506,31 @@ export const suite = <E>(name: string, driver: Layer.Layer<StoreDriver, E>) => {
       })
     )
 
+    it.effect("a revocation is claimed by one of those who saw it due, and due again when the claim is over", () =>
+      Effect.gen(function* () {
+        const store = yield* Store.Store
+        const now = yield* store.now
+        const seen = DateTime.add(now, { seconds: -10 })
+        const revocation = { id: randomUUID(), credential: newCredential(newUser()), dueAt: seen, tries: 3 }
+        const isDue = Effect.map(store.revocations(10_000), (all) => all.find(({ id }) => id === revocation.id))
+        yield* commit(Change.Enqueue({ revocation }))
+        const claim = (dueAt: DateTime.Utc, until: DateTime.Utc) =>
+          commit(Change.Claim({ id: revocation.id, dueAt, until }))
+        const rivals = yield* Effect.all(
+          Array.from({ length: 16 }, () => Effect.either(claim(seen, DateTime.add(now, { hours: 1 })))),
+          { concurrency: "unbounded" }
+        )
+        assert.lengthOf(rivals.filter(Either.isRight), 1)
+        assert.isUndefined(yield* isDue)
+        yield* conflicts("revocation", claim(seen, DateTime.add(now, { hours: 1 })))
+        const past = DateTime.add(now, { seconds: -5 })
+        yield* claim(DateTime.add(now, { hours: 1 }), past)
+        assert.deepInclude(yield* isDue, { dueAt: past, tries: 3 })
+        yield* commit(Change.Dequeue({ id: revocation.id }))
+        yield* conflicts("revocation", claim(past, now))
+      })
+    )
+
     it.effect("no more revocations are answered than asked for", () =>
       Effect.gen(function* () {
         const store = yield* Store.Store
