@@ -35,13 +35,16 @@ const patience = "2 seconds"
 
 const circuitNumbers = { closed: 0, half_open: 1, open: 2 } as const
 
-const seconds = (nanos: number) => (Number.isFinite(nanos) ? nanos / 1e9 : 0)
+/** The loop is looked at so often; Node tells the time from one look to the next. */
+const resolutionMillis = 20
+
+const lagSeconds = (nanos: number) => (Number.isFinite(nanos) ? Math.max(0, nanos / 1e9 - resolutionMillis / 1e3) : 0)
 
 const ofProcess = Effect.gen(function* () {
   const started = (yield* Clock.currentTimeMillis) / 1000 - process.uptime()
   const loop = yield* Effect.acquireRelease(
     Effect.sync(() => {
-      const monitor = monitorEventLoopDelay({ resolution: 20 })
+      const monitor = monitorEventLoopDelay({ resolution: resolutionMillis })
       monitor.enable()
       return monitor
     }),
@@ -58,9 +61,9 @@ const ofProcess = Effect.gen(function* () {
     Metrics.heapBytes.update(heapUsed)
     Metrics.startTime.update(started)
     Metrics.uptime.update(process.uptime())
-    Metrics.eventLoopLag.mean.update(seconds(loop.mean))
-    Metrics.eventLoopLag.p99.update(seconds(loop.percentile(99)))
-    Metrics.eventLoopLag.max.update(seconds(loop.max))
+    Metrics.eventLoopLag.mean.update(lagSeconds(loop.mean))
+    Metrics.eventLoopLag.p99.update(lagSeconds(loop.percentile(99)))
+    Metrics.eventLoopLag.max.update(lagSeconds(loop.max))
     loop.reset()
   })
 })
