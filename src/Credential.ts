@@ -331,16 +331,29 @@ const bearer = (token: Redacted.Redacted) => ({
   Authorization: Redacted.make(`Bearer ${Redacted.value(token)}`)
 })
 
+/** The headers in which a provider wants its access tokens: `{access_token}` stands for the token. */
+const filled = (token: Redacted.Redacted, templates: Readonly<Record<string, string>>) =>
+  Object.fromEntries(
+    Object.entries(templates).map(([name, template]) => [
+      name,
+      Redacted.make(template.replaceAll("{access_token}", () => Redacted.value(token)))
+    ])
+  )
+
 /**
- * The header or headers that carry a credential: `Bearer` (RFC 6750), `Basic` (RFC 7617), or the host's own.
+ * The header or headers that carry a credential: `Bearer` (RFC 6750), `Basic` (RFC 7617), or the host's own. With
+ * `apiHeaders` an access token stands in those, in the place of `{access_token}`.
  *
  * @since 0.1.0
  * @category views
  */
-export const headers = (variant: Variant): Readonly<Record<string, Redacted.Redacted>> => {
+export const headers = (
+  variant: Variant,
+  apiHeaders?: Readonly<Record<string, string>>
+): Readonly<Record<string, Redacted.Redacted>> => {
   switch (variant.type) {
     case "oauth2":
-      return bearer(variant.accessToken)
+      return apiHeaders === undefined ? bearer(variant.accessToken) : filled(variant.accessToken, apiHeaders)
     case "api_key":
       return bearer(variant.apiKey)
     case "user_password": {
@@ -373,7 +386,7 @@ export const expiresAt = (variant: Variant): Option.Option<DateTime.Utc> => {
  * @since 0.1.0
  * @category views
  */
-export const toSecret = (credential: Credential): Secret => {
+export const toSecret = (credential: Credential, apiHeaders?: Readonly<Record<string, string>>): Secret => {
   const { variant } = credential
   const expiry = expiresAt(variant)
   const shared = {
@@ -381,7 +394,7 @@ export const toSecret = (credential: Credential): Secret => {
     generation: credential.generation,
     type: variant.type,
     ...(Option.isSome(expiry) && { expiresAt: expiry.value }),
-    headers: headers(variant)
+    headers: headers(variant, apiHeaders)
   }
   switch (variant.type) {
     case "oauth2":

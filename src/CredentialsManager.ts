@@ -51,6 +51,7 @@ import { Deletion } from "./Deletion.ts"
 import { Leases, type LentLease } from "./Leases.ts"
 import { type ChangeError, Lending } from "./Lending.ts"
 import { type Lease, LockService, type Mode } from "./LockService.ts"
+import { ProviderCatalogue } from "./ProviderCatalogue.ts"
 import * as Replacement from "./Replacement.ts"
 import { match, type Matches, type Requirement } from "./Requirement.ts"
 import { Change, type Cursor, type Filter, type Page, Store } from "./Store.ts"
@@ -251,7 +252,7 @@ const leaseOf = (options: WaitOptions | undefined) => Option.fromNullable(option
 export const layer: Layer.Layer<
   CredentialsManager,
   never,
-  Store | LockService | Lending | Leases | Deletion | AuditLog
+  Store | LockService | Lending | Leases | Deletion | ProviderCatalogue | AuditLog
 > = Layer.effect(
   CredentialsManager,
   Effect.gen(function* () {
@@ -260,7 +261,11 @@ export const layer: Layer.Layer<
     const lending = yield* Lending
     const leases = yield* Leases
     const deletion = yield* Deletion
+    const catalogue = yield* ProviderCatalogue
     const context = yield* Effect.context<AuditLog>()
+
+    const secretOf = (credential: Credential) =>
+      toSecret(credential, Option.getOrUndefined(catalogue.find(credential.provider))?.apiHeaders)
 
     const note = (
       kind: Kind,
@@ -323,8 +328,8 @@ export const layer: Layer.Layer<
       const credential = yield* store.get(userId, id)
       const wait = waitOf(options)
       const leaseId = leaseOf(options)
-      if (options?.refresh === "never" || !isRenewable(credential)) return toSecret(credential)
-      return toSecret(
+      if (options?.refresh === "never" || !isRenewable(credential)) return secretOf(credential)
+      return secretOf(
         options?.refresh === "force"
           ? yield* lending.after(credential, credential.generation, { wait, leaseId })
           : yield* lending.usable(credential, { wait, leaseId, minValidSeconds: secondsOf(options?.minValid) })
@@ -345,7 +350,7 @@ export const layer: Layer.Layer<
 
     const acquire: CredentialsManager["Type"]["acquire"] = (userId, id, options) =>
       Effect.map(lending.acquire(userId, id, lendOptions(options)), ({ credential, lease }) => ({
-        secret: toSecret(credential),
+        secret: secretOf(credential),
         lease
       })).pipe(Effect.withSpan("CredentialsManager.acquire"))
 
@@ -399,7 +404,7 @@ export const layer: Layer.Layer<
             leaseId: Option.none()
           })
           known.set(id, usable)
-          return Option.some(toSecret(usable))
+          return Option.some(secretOf(usable))
         })
       })
 
@@ -434,7 +439,7 @@ export const layer: Layer.Layer<
       lend: (userId, id, options) =>
         lending.lend(userId, id, { ...lendOptions(options), owner: options.owner, ttl: options.ttl }).pipe(
           Effect.tap(({ credential }) => note("lease_taken", toMetadata(credential))),
-          Effect.map(({ credential, lease }) => ({ secret: toSecret(credential), lease })),
+          Effect.map(({ credential, lease }) => ({ secret: secretOf(credential), lease })),
           Effect.withSpan("CredentialsManager.lend")
         ),
       renewLease: (leaseId, { owner, ttl }) => leases.renew(leaseId, owner, ttl),

@@ -171,6 +171,8 @@ const Definition = Schema.Struct({
   invalidGrantMayPass: withDefault(Schema.Boolean, false),
   /** Hosts that a URL with variables may have; needed where a variable is more than one label of the host. */
   allowedHosts: optional(Schema.Array(Schema.String)),
+  /** The headers in which the API wants the access token, as `{access_token}`. Default: `Authorization: Bearer`. */
+  apiHeaders: optional(Params),
   /** Where the provider documents these facts. */
   docs: optional(Schema.String),
   /** The day on which they were last compared with `docs`. */

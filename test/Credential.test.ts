@@ -90,6 +90,23 @@ describe("views", () => {
     assert.strictEqual(Credential.toSecret(credentialOf(variants.oauth2)).expiresAt, now)
   })
 
+  it("carries an access token in the headers that its provider wants, and other secrets in their own", () => {
+    const apiHeaders = { "X-Token": "{access_token}", "X-Version": "2" }
+    const open = (variant: Credential.Variant) =>
+      Object.fromEntries(
+        Object.entries(Credential.toSecret(credentialOf(variant), apiHeaders).headers).map(([name, value]) => [
+          name,
+          Redacted.value(value)
+        ])
+      )
+    const token = "a$&b$1"
+    assert.deepStrictEqual(open({ ...variants.oauth2, accessToken: Redacted.make(token) }), {
+      "X-Token": token,
+      "X-Version": "2"
+    })
+    assert.deepStrictEqual(Object.keys(open(variants.api_key)), ["Authorization"])
+  })
+
   it("neither a credential nor its secret nor its metadata shows a secret when it is printed", () => {
     for (const variant of Object.values(variants)) {
       const credential = credentialOf(variant)

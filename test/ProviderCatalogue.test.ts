@@ -215,6 +215,9 @@ const live = (entry: Provider) =>
       const read = Effect.map(manager.get(userId, id), ({ accessToken }) =>
         Redacted.value(accessToken ?? assert.fail("an access token"))
       )
+      const sent = Effect.map(manager.get(userId, id), ({ headers }) =>
+        Object.fromEntries(Object.entries(headers).map(([name, value]) => [name, Redacted.value(value)]))
+      )
       const of = (kind: string) => server.ledger.filter((request) => request.kind === kind)
 
       // the exchange
@@ -226,6 +229,10 @@ const live = (entry: Provider) =>
       if (challenge !== null) assert.strictEqual(challengeOf(verifier ?? ""), challenge)
       assert.strictEqual(yield* read, exchange.issued?.accessToken)
       assert.deepStrictEqual(metadata.scopes, scopes)
+      assert.deepStrictEqual(
+        yield* sent,
+        entry.id === "shopify" ? { "X-Shopify-Access-Token": yield* read } : { Authorization: `Bearer ${yield* read}` }
+      )
       for (const name of entry.keptParameters) assert.strictEqual(metadata.metadata?.[name], `the ${name}`)
       assert.notProperty(metadata.metadata ?? {}, "unknown")
       for (const field of entry.keptFields) {

@@ -52,6 +52,7 @@ export const providers: ReadonlyArray<typeof Provider.Encoded> = [
     clientAuth: "client_secret_post",
     scopeSeparator: ",",
     tokenParams: { expiring: "1" },
+    apiHeaders: { "X-Shopify-Access-Token": "{access_token}" },
     rotatesRefreshToken: true,
     // until its replacement is used
     // https://shopify.dev/changelog/more-resilient-refreshes-for-expiring-offline-access-tokens
