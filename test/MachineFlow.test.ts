@@ -99,6 +99,29 @@ describe("client credentials", () => {
     })
   )
 
+  it.scoped("outlive whatever the provider says of refresh tokens", () =>
+    Effect.gen(function* () {
+      const { layer, server } = yield* world({ ...grant, refreshTokenLifetimeSeconds: 900 })
+      yield* Effect.gen(function* () {
+        const brought = ScriptedProvider.Fault.on("machine", {
+          tokens: (answer) => ({ ...answer, refresh_token: "unasked", refresh_token_expires_in: 60 })
+        })
+        server.always(brought)
+        const { id } = yield* connect()
+        for (const _ of [1, 2, 3]) {
+          yield* TestClock.adjust("10 minutes")
+          yield* read(id)
+        }
+        assert.lengthOf(requests(server), 4)
+        assert.strictEqual(server.refreshes, 0)
+        assert.notProperty(
+          yield* Effect.flatMap(CredentialsManager, (manager) => manager.metadata(userId, id)),
+          "refreshTokenExpiresAt"
+        )
+      }).pipe(Effect.provide(layer))
+    })
+  )
+
   it.scoped("are asked for once, however many readers find them expired", () =>
     Effect.gen(function* () {
       const { layer, server } = yield* world(grant)

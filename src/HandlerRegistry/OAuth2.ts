@@ -6,12 +6,11 @@
 import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
-import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
 import type { Handler, LinkRequest } from "./Handler.ts"
 import type * as Outbound from "../Outbound.ts"
 import { forClient, type Provider } from "../Provider.ts"
-import { type Asked, isMachine } from "../TokenEndpoint/MachineGrant.ts"
+import { type Asked, isMachine, withoutRefreshToken } from "../TokenEndpoint/MachineGrant.ts"
 import {
   type Client,
   deviceAuthorizationRequest,
@@ -116,10 +115,6 @@ export const asking = (handler: Handler, asked: Asked): Handler => {
     ...handler,
     provider: { ...provider, rotatesRefreshToken: false },
     refresh: () => request(asked),
-    read: (answer) =>
-      Effect.map(
-        read(answer),
-        Either.map((tokens) => ({ ...tokens, refreshToken: Option.none() }))
-      )
+    read: (answer) => Effect.map(read(answer), Either.map(withoutRefreshToken))
   }
 }

@@ -80,6 +80,17 @@ export const ofExtra = (provider: Provider, extra: Extra): Option.Option<Machine
     : Option.none()
 
 /**
+ * The tokens of an answer whose refresh token, if it brings one, is of no use.
+ *
+ * @since 0.1.0
+ */
+export const withoutRefreshToken = (tokens: TokenSet): TokenSet => ({
+  ...tokens,
+  refreshToken: Option.none(),
+  refreshLifetimeSeconds: Option.none()
+})
+
+/**
  * What a credential holds once a grant was made: such a grant brings no refresh token, so a handle of its own stands in its
  * place, by which renewals find each other. A token exchange that does bring one is refreshed with that from then on.
  *
@@ -92,7 +103,8 @@ export const held = (tokens: TokenSet, provider: Provider, extra: Extra): { toke
     const { grant: _, ...rest } = extra
     return { tokens, extra: rest }
   }
-  return { tokens: { ...tokens, refreshToken: Option.some(Redacted.make(`grant-${randomUUID()}`)) }, extra }
+  const handle = Option.some(Redacted.make(`grant-${randomUUID()}`))
+  return { tokens: { ...withoutRefreshToken(tokens), refreshToken: handle }, extra }
 }
 
 /**
