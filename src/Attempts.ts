@@ -20,13 +20,14 @@ import type { Kind } from "./AuditEvent.ts"
 import * as Measured from "./Attempts/Measured.ts"
 import { AuditLog, record } from "./AuditLog.ts"
 import type { FailureReason, OAuth2Credential, ReauthReason } from "./Credential.ts"
-import { settled } from "./Credential.ts"
+import { isReauthSoon, settled } from "./Credential.ts"
 import { NeedsReauth, type OutboundRefused, ProviderError, StoreUnavailable } from "./CredentialsError.ts"
 import type { Handler } from "./HandlerRegistry/Handler.ts"
 import type { Lease } from "./LockService.ts"
 import { type Answer, OutboundFailure } from "./Outbound.ts"
 import { Processes } from "./Processes.ts"
 import { type Receipt, Receipts } from "./Receipts.ts"
+import * as RenewalPolicy from "./RenewalPolicy.ts"
 import type { DueReason } from "./RenewalPolicy.ts"
 import * as Span from "./Span.ts"
 import { type Attempt, Change, type Grant, type Outcome, Store } from "./Store.ts"
@@ -110,14 +111,24 @@ const renewed = (
   tokens: TokenSet,
   at: DateTime.Utc,
   reason: DueReason
-): OAuth2Credential => ({
-  ...credential,
-  generation: credential.generation + 1,
-  variant: toVariant(tokens, credential.variant, at),
-  renewal: { ...settled, reportStreak: reason === "reported" ? credential.renewal.reportStreak + 1 : 0 },
-  updatedAt: at,
-  storedAt: at
-})
+): OAuth2Credential => {
+  const { reauthSoonSaid, reportStreak } = credential.renewal
+  const lifetimeSeconds = RenewalPolicy.expectedLifetimeSeconds(credential, reason, at)
+  const before = {
+    ...credential.variant,
+    ...(Option.isSome(lifetimeSeconds) && { lifetimeSeconds: lifetimeSeconds.value })
+  }
+  const next = {
+    ...credential,
+    generation: credential.generation + 1,
+    variant: toVariant(tokens, before, at),
+    renewal: { ...settled, reportStreak: reason === "reported" ? reportStreak + 1 : 0 },
+    updatedAt: at,
+    storedAt: at
+  }
+  // said once as the end of a grant comes near, not with each renewal until then
+  return reauthSoonSaid && isReauthSoon(next, at) ? { ...next, renewal: { ...next.renewal, reauthSoonSaid } } : next
+}
 
 /** Whether the tokens end what the credential holds, rather than being another access token beside it. */
 const isNewTo = ({ variant }: OAuth2Credential, { refreshToken }: TokenSet) =>

@@ -18,6 +18,7 @@ export type Kind =
   | "credential_reported"
   | "scopes_narrowed"
   | "needs_reauth"
+  | "reauth_soon"
   | "renewal_failed"
   | "receipt_kept"
   | "receipt_promoted"

@@ -95,8 +95,13 @@ export const OAuth2 = Schema.Struct({
   refreshToken: Schema.optionalWith(SecretText, { exact: true }),
   accessTokenExpiresAt: Schema.optionalWith(Schema.DateTimeUtc, { exact: true }),
   refreshTokenExpiresAt: Schema.optionalWith(Schema.DateTimeUtc, { exact: true }),
-  /** The lifetime that the provider answered with this access token, in seconds. */
+  /**
+   * The lifetime that the provider answered with this access token, in seconds. Without an expiry: what it can be expected
+   * to live, by earlier answers or by reports; it serves after that, too.
+   */
   lifetimeSeconds: Schema.optionalWith(Schema.Number, { exact: true }),
+  /** The longest lifetime that the provider has answered for a refresh token of this grant, in seconds. */
+  refreshLifetimeSeconds: Schema.optionalWith(Schema.Number, { exact: true }),
   scopes: Schema.Array(Schema.String),
   username: Schema.optionalWith(Schema.String, { exact: true })
 })
@@ -214,6 +219,8 @@ export interface RenewalState {
   /** No renewal before this time; when the last failure is `throttled` not even a forced one. */
   readonly retryAt: Option.Option<DateTime.Utc>
   readonly lastFailure: Option.Option<FailureReason>
+  /** Whether it was announced that the refresh token is about to die. */
+  readonly reauthSoonSaid: boolean
 }
 
 /**
@@ -226,7 +233,8 @@ export const settled: RenewalState = {
   reportStreak: 0,
   failures: 0,
   retryAt: Option.none(),
-  lastFailure: Option.none()
+  lastFailure: Option.none(),
+  reauthSoonSaid: false
 }
 
 /**
@@ -301,6 +309,7 @@ export interface Metadata {
   readonly metadata?: Extra
   readonly status: Status
   readonly statusReason?: ReauthReason
+  /** When the refresh token dies, once that is near: from then on only the user can help. */
   readonly reauthSoonAt?: DateTime.Utc
   readonly generation: number
   readonly system?: true
@@ -448,16 +457,46 @@ const variantMetadata = (variant: Variant) => {
   }
 }
 
-const reauthNotice = { days: 7 } as const
+/** Enough to reach a user who logs in every other week. */
+const longestNoticeSeconds = 14 * 86_400
 
 /**
+ * When the refresh token dies, and from when on that is said: 14 days before, or in the last fifth of its lifetime where
+ * the provider answers one that is shorter than 70 days, since such tokens are commonly replaced long before they die.
+ * None when nothing is known of its end, or when the user has to log in already.
+ *
+ * @since 0.1.0
+ */
+export const reauthSoon = ({
+  renewal,
+  system,
+  variant
+}: Credential): Option.Option<{ readonly from: DateTime.Utc; readonly at: DateTime.Utc }> => {
+  if (system || variant.type !== "oauth2" || Option.isSome(renewal.reauth)) return Option.none()
+  const { refreshLifetimeSeconds, refreshToken, refreshTokenExpiresAt } = variant
+  if (refreshToken === undefined || refreshTokenExpiresAt === undefined) return Option.none()
+  const seconds = Math.min(longestNoticeSeconds, (refreshLifetimeSeconds ?? Number.POSITIVE_INFINITY) / 5)
+  return Option.some({ from: DateTime.subtract(refreshTokenExpiresAt, { seconds }), at: refreshTokenExpiresAt })
+}
+
+/**
+ * Whether it is to be said now that the refresh token is about to die.
+ *
+ * @since 0.1.0
+ */
+export const isReauthSoon = (credential: Credential, now: DateTime.Utc): boolean =>
+  Option.exists(reauthSoon(credential), ({ from }) => DateTime.lessThanOrEqualTo(from, now))
+
+/**
+ * What may be shown of a credential at a time.
+ *
  * @since 0.1.0
  * @category views
  */
-export const toMetadata = (credential: Credential): Metadata => {
+export const toMetadata = (credential: Credential, now: DateTime.Utc): Metadata => {
   const { renewal, variant } = credential
   const extra = harmlessMetadata(Redacted.value(credential.extra))
-  const reauthSoonAt = variant.type === "oauth2" ? variant.refreshTokenExpiresAt : undefined
+  const soon = isReauthSoon(credential, now) ? reauthSoon(credential) : Option.none()
   return {
     id: credential.id,
     userId: credential.userId,
@@ -468,7 +507,7 @@ export const toMetadata = (credential: Credential): Metadata => {
     ...(Object.keys(extra).length > 0 && { metadata: extra }),
     status: Option.isSome(renewal.reauth) ? "needs_reauth" : "active",
     ...(Option.isSome(renewal.reauth) && { statusReason: renewal.reauth.value.reason }),
-    ...(reauthSoonAt && { reauthSoonAt: DateTime.subtract(reauthSoonAt, reauthNotice) }),
+    ...(Option.isSome(soon) && { reauthSoonAt: soon.value.at }),
     generation: credential.generation,
     ...(credential.system && { system: true as const }),
     createdAt: credential.createdAt,

@@ -300,7 +300,7 @@ export const layer: Layer.Layer<
         yield* store
           .commit([Change.Create({ credential, unlessForgottenSince: Option.none() })])
           .pipe(Effect.catchTag("Conflict", () => exists))
-        const metadata = toMetadata(credential)
+        const metadata = toMetadata(credential, now)
         yield* note("credential_created", metadata)
         return metadata
       }
@@ -314,9 +314,10 @@ export const layer: Layer.Layer<
           if (expected !== undefined && expected !== credential.generation) {
             return yield* new GenerationConflict({ credentialId: id, expected, actual: credential.generation })
           }
-          const next = yield* Replacement.apply(replacement, credential, yield* DateTime.now)
+          const now = yield* DateTime.now
+          const next = yield* Replacement.apply(replacement, credential, now)
           yield* store.commit([Change.Replace({ credential: next })])
-          return toMetadata(next)
+          return toMetadata(next, now)
         })
         const metadata = yield* lending.alone(userId, id, { wait: waitOf(options), leaseId: leaseOf(options) }, replace)
         yield* note("credential_replaced", metadata)
@@ -339,12 +340,12 @@ export const layer: Layer.Layer<
     const refresh: CredentialsManager["Type"]["refresh"] = Effect.fn("CredentialsManager.refresh")(
       function* (userId, id, options) {
         const credential = yield* store.get(userId, id)
-        if (!isRenewable(credential)) return toMetadata(credential)
+        if (!isRenewable(credential)) return toMetadata(credential, yield* DateTime.now)
         const renewed = yield* lending.after(credential, options?.ifGeneration ?? credential.generation, {
           wait: waitOf(options),
           leaseId: leaseOf(options)
         })
-        return toMetadata(renewed)
+        return toMetadata(renewed, yield* DateTime.now)
       }
     )
 
@@ -379,7 +380,7 @@ export const layer: Layer.Layer<
       if (!isRenewable(credential) || credential.generation !== generation || status !== 401) return
       const reported = Change.Note({ credential, renewal: { reportedGeneration: Option.some(generation) } })
       yield* Effect.catchTag(store.commit([reported]), "Conflict", () => Effect.void)
-      yield* note("credential_reported", toMetadata(credential), String(status))
+      yield* note("credential_reported", credential, String(status))
     })
 
     const cachedGetter: CredentialsManager["Type"]["cachedGetter"] = (userId) =>
@@ -434,11 +435,11 @@ export const layer: Layer.Layer<
       cachedGetter,
       match: (userId, requirements) =>
         Effect.zipWith(store.all(userId), DateTime.now, ({ credentials, undecryptable }, now) =>
-          match(requirements, [...credentials.map(toMetadata), ...undecryptable], now)
+          match(requirements, [...credentials.map((each) => toMetadata(each, now)), ...undecryptable], now)
         ),
       lend: (userId, id, options) =>
         lending.lend(userId, id, { ...lendOptions(options), owner: options.owner, ttl: options.ttl }).pipe(
-          Effect.tap(({ credential }) => note("lease_taken", toMetadata(credential))),
+          Effect.tap(({ credential }) => note("lease_taken", credential)),
           Effect.map(({ credential, lease }) => ({ secret: secretOf(credential), lease })),
           Effect.withSpan("CredentialsManager.lend")
         ),

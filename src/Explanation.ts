@@ -118,7 +118,7 @@ export const layer: Layer.Layer<
       const now = yield* DateTime.now
       const { metadata, renewal } = yield* store.get(userId, id).pipe(
         Effect.flatMap((credential) =>
-          Effect.map(renewalOf(credential, now), (facts) => ({ metadata: toMetadata(credential), renewal: facts }))
+          Effect.map(renewalOf(credential, now), (facts) => ({ metadata: toMetadata(credential, now), renewal: facts }))
         ),
         Effect.catchTag("Undecryptable", () =>
           Effect.map(store.metadata(userId, id), (closed) => ({ metadata: closed, renewal: neverRenewed }))

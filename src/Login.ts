@@ -286,7 +286,7 @@ export const layer: Layer.Layer<Login, never, Store | HandlerRegistry | LockServ
         yield* note({ kind: "login_finished", userId, credentialId: id, provider, generation })
         if (withdrawn(pending.scopes, variant.scopes).length > 0)
           yield* note({ kind: "scopes_narrowed", userId, credentialId: id, provider, generation })
-        return toMetadata(credential)
+        return toMetadata(credential, yield* DateTime.now)
       }, Effect.uninterruptible)
 
       return Login.of({

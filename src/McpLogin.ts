@@ -6,6 +6,7 @@
  * @since 0.1.0
  */
 import * as Context from "effect/Context"
+import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
@@ -225,9 +226,10 @@ export const layer = (
       /** The user's credential for a server, whatever its status. */
       const existing = Effect.fnUntraced(function* (userId: UserId, server: string) {
         const { credentials } = yield* store.all(userId)
+        const now = yield* DateTime.now
         const requirement = { name: server, provider: Mcp.providerId, types: ["oauth2"], serverUrl: server } as const
         return credentials
-          .map(toMetadata)
+          .map((credential) => toMetadata(credential, now))
           .find((credential) => credential.system !== true && fits(requirement, credential))
       })
 

@@ -8,7 +8,7 @@ import * as Data from "effect/Data"
 import * as DateTime from "effect/DateTime"
 import * as Option from "effect/Option"
 import { createHash } from "node:crypto"
-import type { OAuth2Credential, ReauthReason } from "./Credential.ts"
+import { type OAuth2Credential, type ReauthReason, reauthSoon } from "./Credential.ts"
 
 /**
  * - `forced`: the caller asked for it
@@ -60,18 +60,22 @@ const millis = DateTime.toEpochMillis
 
 /**
  * The lifetime of the stored access token in milliseconds: as the provider answered it, else from its storing to its
- * expiry.
+ * expiry. Of one without an expiry: what it can be expected to live.
  *
  * @since 0.1.0
  */
 export const lifetimeMillis = (credential: OAuth2Credential): Option.Option<number> => {
   const { accessTokenExpiresAt, lifetimeSeconds } = credential.variant
+  if (lifetimeSeconds !== undefined) return Option.some(lifetimeSeconds * 1000)
   if (accessTokenExpiresAt === undefined) return Option.none()
-  return Option.some(
-    lifetimeSeconds === undefined
-      ? Math.max(0, millis(accessTokenExpiresAt) - millis(credential.storedAt))
-      : lifetimeSeconds * 1000
-  )
+  return Option.some(Math.max(0, millis(accessTokenExpiresAt) - millis(credential.storedAt)))
+}
+
+/** When the access token ends, or can be expected to; infinity when nothing is known. */
+const endMillis = (credential: OAuth2Credential): number => {
+  const { accessTokenExpiresAt } = credential.variant
+  if (accessTokenExpiresAt !== undefined) return millis(accessTokenExpiresAt)
+  return millis(credential.storedAt) + Option.getOrElse(lifetimeMillis(credential), () => Number.POSITIVE_INFINITY)
 }
 
 /** A number from 0 to 1, evenly spread over credentials and their generations, and the same for the same one. */
@@ -130,8 +134,38 @@ export const unrenewable = ({ renewal, variant }: OAuth2Credential, now: DateTim
   return Option.none()
 }
 
-/** Between a sweep and when a reader finds the token due there must be time for the sweeper to come round. */
-const shortestSweptMillis = 300_000
+/**
+ * A shorter life is not planned for. Between a sweep and when a reader finds the token due there must be time for the
+ * sweeper to come round; and a token that was refused so soon was hardly refused for its age.
+ */
+const shortestPlannedMillis = 300_000
+
+/**
+ * What the next access token can be expected to live in seconds, if its provider does not answer that: what it answered
+ * before, or what reports have shown. The second report in a row of tokens whose end nobody knew, each of them five minutes
+ * old or more, shows that they live no longer than that one did; a single one may have had any cause. It only ever gets
+ * shorter, and makes renewals earlier: it ends no access token.
+ *
+ * @since 0.1.0
+ */
+export const expectedLifetimeSeconds = (
+  credential: OAuth2Credential,
+  reason: DueReason,
+  at: DateTime.Utc
+): Option.Option<number> => {
+  const { accessTokenExpiresAt, lifetimeSeconds } = credential.variant
+  const lived = millis(at) - millis(credential.storedAt)
+  const shown =
+    reason === "reported" &&
+    accessTokenExpiresAt === undefined &&
+    credential.renewal.reportStreak > 0 &&
+    lived >= shortestPlannedMillis
+  const seconds = Math.min(
+    lifetimeSeconds ?? Number.POSITIVE_INFINITY,
+    shown ? Math.floor(lived / 1000) : Number.POSITIVE_INFINITY
+  )
+  return Option.liftPredicate(seconds, Number.isFinite)
+}
 
 /**
  * After the first failures the sweeper waits longer than readers do, up to half an hour: nobody needs the token at once,
@@ -146,10 +180,10 @@ const reportedMillis = (credential: OAuth2Credential): number =>
 
 /** When the access token comes into the part of its life in which the sweeper renews it. */
 const aheadMillis = (credential: OAuth2Credential): number => {
-  const { accessTokenExpiresAt } = credential.variant
   const lifetime = Option.getOrElse(lifetimeMillis(credential), () => 0)
-  if (accessTokenExpiresAt === undefined || lifetime < shortestSweptMillis) return Number.POSITIVE_INFINITY
-  return millis(accessTokenExpiresAt) - lifetime * (0.15 + 0.05 * spreadOf(credential))
+  return lifetime < shortestPlannedMillis
+    ? Number.POSITIVE_INFINITY
+    : endMillis(credential) - lifetime * (0.15 + 0.05 * spreadOf(credential))
 }
 
 /**
@@ -161,7 +195,7 @@ const aheadMillis = (credential: OAuth2Credential): number => {
  *
  * @since 0.1.0
  */
-export const sweepAt = (credential: OAuth2Credential): Option.Option<DateTime.Utc> => {
+export const aheadAt = (credential: OAuth2Credential): Option.Option<DateTime.Utc> => {
   const { failures, retryAt } = credential.renewal
   const allowed = Option.match(retryAt, { onNone: () => 0, onSome: (at) => millis(at) + patienceMillis(failures) })
   const millisAt = Math.max(allowed, Math.min(reportedMillis(credential), aheadMillis(credential)))
@@ -170,14 +204,25 @@ export const sweepAt = (credential: OAuth2Credential): Option.Option<DateTime.Ut
   return Option.isSome(unrenewable(credential, at)) ? Option.none() : Option.some(at)
 }
 
+/**
+ * When the sweeper is to look at a credential: to renew it ahead of time, or to announce that its refresh token is about
+ * to die. None when there is nothing to do.
+ *
+ * @since 0.1.0
+ */
+export const sweepAt = (credential: OAuth2Credential): Option.Option<DateTime.Utc> => {
+  const announcement = credential.renewal.reauthSoonSaid ? Option.none() : reauthSoon(credential)
+  return Option.reduceCompact(
+    [aheadAt(credential), Option.map(announcement, ({ from }) => from)],
+    Option.none<DateTime.Utc>(),
+    (first, at) => Option.some(Option.match(first, { onNone: () => at, onSome: (other) => DateTime.min(other, at) }))
+  )
+}
+
 /** When a report makes it due, and when its expiry does, each in milliseconds; infinity is never. */
 const dueTimes = (input: Input) => {
   const { credential } = input
-  const expiresAt = credential.variant.accessTokenExpiresAt
-  return {
-    reported: reportedMillis(credential),
-    expiring: expiresAt === undefined ? Number.POSITIVE_INFINITY : millis(expiresAt) - marginMillis(input)
-  }
+  return { reported: reportedMillis(credential), expiring: endMillis(credential) - marginMillis(input) }
 }
 
 /**
@@ -201,7 +246,7 @@ const due = (input: Input): Option.Option<DueReason> => {
   if (isExpired(credential, now)) return Option.some("expired")
   const { expiring, reported } = dueTimes(input)
   if (reported <= millis(now)) return Option.some("reported")
-  const isSwept = ahead === true && Option.exists(sweepAt(credential), DateTime.lessThanOrEqualTo(now))
+  const isSwept = ahead === true && Option.exists(aheadAt(credential), DateTime.lessThanOrEqualTo(now))
   return isSwept || expiring <= millis(now) ? Option.some("expiring") : Option.none()
 }
 

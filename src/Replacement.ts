@@ -28,12 +28,13 @@ export interface Replacement {
 
 const scopesOf = (variant: Variant) => (variant.type === "oauth2" ? variant.scopes : [])
 
-/** A lifetime that the provider answered says nothing of another token or expiry. */
+/** Lifetimes that the provider answered say nothing of other tokens or expiries. */
 const merged = (before: Variant, changed: Changed<Variant>): Variant => {
   const variant = { ...before, ...changed } as Variant
   if (variant.type !== "oauth2") return variant
-  const { lifetimeSeconds: _, ...rest } = variant
-  return rest
+  const { lifetimeSeconds: _, refreshLifetimeSeconds, ...rest } = variant
+  const renews = "refreshToken" in changed || "refreshTokenExpiresAt" in changed
+  return renews || refreshLifetimeSeconds === undefined ? rest : { ...rest, refreshLifetimeSeconds }
 }
 
 /**

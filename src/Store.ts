@@ -328,8 +328,7 @@ export const make = Effect.fnUntraced(function* (
   }
 
   const metadataOf = (row: CredentialRow) =>
-    SealedRow.openCredential(cipher, row).pipe(
-      Effect.map(toMetadata),
+    Effect.zipWith(SealedRow.openCredential(cipher, row), DateTime.now, toMetadata).pipe(
       Effect.catchTag("DoesNotOpen", () => Effect.succeed(SealedRow.undecryptable(row)))
     )
 
@@ -364,8 +363,9 @@ export const make = Effect.fnUntraced(function* (
 
   const list: Store["Type"]["list"] = Effect.fnUntraced(function* (userId, filter, { after, limit }) {
     const own = yield* scan(userId, filter, after, limit + 1)
+    const now = yield* DateTime.now
     const lent = systemOf(userId)
-      .map(toMetadata)
+      .map((credential) => toMetadata(credential, now))
       .filter(
         (item) =>
           (filter.provider === undefined || item.provider === filter.provider) &&
@@ -488,7 +488,8 @@ export const make = Effect.fnUntraced(function* (
             ({ keyId }) => new Undecryptable({ credentialId: id, keyId })
           )
       ),
-    metadata: (userId, id) => orSystem(userId, id, toMetadata, metadataOf),
+    metadata: (userId, id) =>
+      Effect.flatMap(DateTime.now, (now) => orSystem(userId, id, (lent) => toMetadata(lent, now), metadataOf)),
     list,
     all,
     sharing: (userId, grant) =>

@@ -11,14 +11,15 @@ import * as FiberMap from "effect/FiberMap"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Schedule from "effect/Schedule"
+import { AuditLog, record } from "./AuditLog.ts"
 import { AuthorizationStore } from "./AuthorizationStore.ts"
-import type { OAuth2Credential, ProviderId } from "./Credential.ts"
+import { isReauthSoon, type OAuth2Credential, type ProviderId, reauthSoon } from "./Credential.ts"
 import { HandlerRegistry } from "./HandlerRegistry.ts"
 import * as Mcp from "./HandlerRegistry/Mcp.ts"
 import { Leases } from "./Leases.ts"
 import { ProviderCatalogue } from "./ProviderCatalogue.ts"
 import { Recovery } from "./Recovery.ts"
-import { Renewal } from "./Renewal.ts"
+import { type FlightError, Renewal } from "./Renewal.ts"
 import { Revocations } from "./Revocations.ts"
 import { Change, Store } from "./Store.ts"
 
@@ -54,7 +55,14 @@ const claimFor = Duration.minutes(5)
 
 const claimSize = 50
 
-/** What is not configured, or cannot be, mends itself by a change of settings or a new login only. */
+/** What only other settings or a new login mend is put off. */
+const permanent: ReadonlySet<string> = new Set([
+  "UnknownProvider",
+  "MissingConfig",
+  "MissingTokenUrl",
+  "OutboundRefused"
+] satisfies ReadonlyArray<FlightError["_tag"]>)
+
 const putOffFor = Duration.hours(1)
 
 const request = { force: false, ahead: true, minValidSeconds: 0, leaseId: Option.none() }
@@ -72,13 +80,14 @@ const renewAhead = (
     readonly sweep: (provider: ProviderId) => Effect.Effect<void, unknown>
   },
   never,
-  Store | Renewal | HandlerRegistry | ProviderCatalogue
+  Store | Renewal | HandlerRegistry | ProviderCatalogue | AuditLog
 > =>
   Effect.gen(function* () {
     const store = yield* Store
     const renewal = yield* Renewal
     const handlers = yield* HandlerRegistry
     const catalogue = yield* ProviderCatalogue
+    const context = yield* Effect.context<AuditLog>()
     const concurrency = options.concurrency ?? 4
     const pause = Duration.seconds(concurrency / (options.perSecond ?? 10))
 
@@ -87,6 +96,7 @@ const renewAhead = (
         store.commit([Change.PutOff({ credential, until: DateTime.addDuration(now, putOffFor) })])
       )
 
+    /** Whether it was renewed, or nothing was in the way. */
     const renew = (credential: OAuth2Credential) =>
       Effect.flatMap(handlers.of(credential), ({ provider }) =>
         // where the flight waits for holders it is left to itself, so that they do not stop what comes after it
@@ -94,30 +104,48 @@ const renewAhead = (
           ? Effect.asVoid(renewal.renewWhileLiving(credential, request))
           : Effect.asVoid(renewal.renew(credential, request))
       ).pipe(
-        Effect.catchTags({
-          UnknownProvider: () => putOff(credential),
-          MissingConfig: () => putOff(credential),
-          MissingTokenUrl: () => putOff(credential),
-          OutboundRefused: () => putOff(credential)
-        }),
+        Effect.tapError((error) => (permanent.has(error._tag) ? Effect.ignore(putOff(credential)) : Effect.void)),
         // what became of it is noted where it matters, and that says when to look again
-        Effect.ignore,
-        Effect.zipRight(Effect.sleep(pause))
+        Effect.isSuccess,
+        Effect.zipLeft(Effect.sleep(pause))
       )
 
+    /** Says once, for all processes, that the user will have to log in again; answers what is stored then. */
+    const announce = Effect.fnUntraced(function* (credential: OAuth2Credential) {
+      const renewal = { ...credential.renewal, reauthSoonSaid: true }
+      const { generation, id, provider, userId } = credential
+      yield* store.commit([Change.Note({ credential, renewal: { reauthSoonSaid: true } })])
+      yield* record({ kind: "reauth_soon", userId, credentialId: id, provider, generation }).pipe(
+        Effect.provide(context)
+      )
+      const at = Option.map(reauthSoon(credential), (soon) => DateTime.formatIso(soon.at))
+      yield* Effect.logWarning("A refresh token is about to die: its user has to log in again").pipe(
+        Effect.annotateLogs({ provider, credentialId: id, at: Option.getOrElse(at, () => "unknown") })
+      )
+      return { ...credential, renewal }
+    })
+
     const visit = (until: DateTime.Utc) =>
-      Effect.fnUntraced(function* (credential: OAuth2Credential) {
-        if (DateTime.lessThanOrEqualTo(until, yield* DateTime.now)) return
-        const verdict = yield* renewal.judge(credential, request)
-        if (verdict._tag === "Due") return yield* renew(credential)
-        yield* Effect.catchTag(store.commit([Change.Note({ credential, renewal: {} })]), "Conflict", () => Effect.void)
-      })
+      Effect.fnUntraced(
+        function* (claimed: OAuth2Credential) {
+          const now = yield* DateTime.now
+          if (DateTime.lessThanOrEqualTo(until, now)) return false
+          const isNews = isReauthSoon(claimed, now) && !claimed.renewal.reauthSoonSaid
+          const credential = isNews ? yield* announce(claimed) : claimed
+          const verdict = yield* renewal.judge(credential, request)
+          if (verdict._tag === "Due") return yield* renew(credential)
+          if (!isNews) yield* store.commit([Change.Note({ credential, renewal: {} })])
+          return true
+        },
+        // whoever changed it said when to look at it
+        Effect.catchTag("Conflict", () => Effect.succeed(true))
+      )
 
     const batch = Effect.fnUntraced(function* (provider: ProviderId) {
       const until = DateTime.addDuration(yield* DateTime.now, claimFor)
       const claimed = yield* store.claimDue(provider, { limit: claimSize, until })
-      yield* Effect.forEach(claimed, visit(until), { concurrency, discard: true })
-      return claimed.length
+      const done = yield* Effect.forEach(claimed, visit(until), { concurrency })
+      return done.includes(true)
     })
 
     return {
@@ -128,7 +156,8 @@ const renewAhead = (
           Mcp.providerId
         ])
       ],
-      sweep: (provider) => Effect.repeat(batch(provider), { while: (claimed) => claimed > 0 })
+      // where all of a batch failed the provider is down: the rest can wait for the next round
+      sweep: (provider) => Effect.repeat(batch(provider), { while: (goesOn) => goesOn })
     }
   })
 
@@ -146,7 +175,15 @@ export const layer = (
 ): Layer.Layer<
   never,
   never,
-  Recovery | Revocations | AuthorizationStore | Leases | Store | Renewal | HandlerRegistry | ProviderCatalogue
+  | Recovery
+  | Revocations
+  | AuthorizationStore
+  | Leases
+  | Store
+  | Renewal
+  | HandlerRegistry
+  | ProviderCatalogue
+  | AuditLog
 > =>
   Layer.scopedDiscard(
     Effect.gen(function* () {

@@ -31,13 +31,17 @@ const later = (at: DateTime.Utc, seconds: number) => DateTime.addDuration(at, Du
 
 /**
  * The variant that holds these tokens, asked for at a time. What the answer does not say stays as it was before: the
- * refresh token, the scopes, the name.
+ * refresh token, the scopes, the name. An access token that comes without a lifetime has no expiry; that of those before it
+ * says when a renewal is due, and ends nothing.
  *
  * @since 0.1.0
  */
 export const toVariant = (
   tokens: TokenSet,
-  before: Pick<OAuth2, "scopes" | "refreshToken" | "refreshTokenExpiresAt" | "username">,
+  before: Pick<
+    OAuth2,
+    "scopes" | "refreshToken" | "refreshTokenExpiresAt" | "refreshLifetimeSeconds" | "lifetimeSeconds" | "username"
+  >,
   at: DateTime.Utc
 ): OAuth2 => {
   const refreshToken = Option.getOrElse(tokens.refreshToken, () => before.refreshToken)
@@ -46,15 +50,20 @@ export const toVariant = (
     // a new refresh token that does not say how long it lives does not live by the old one's time
     onNone: () => (Option.isSome(tokens.refreshToken) ? undefined : before.refreshTokenExpiresAt)
   })
+  const refreshLifetimeSeconds = Option.match(tokens.refreshLifetimeSeconds, {
+    onSome: (seconds) => Math.max(seconds, before.refreshLifetimeSeconds ?? 0),
+    onNone: () => (refreshTokenExpiresAt === undefined ? undefined : before.refreshLifetimeSeconds)
+  })
   return {
     type: "oauth2",
     accessToken: tokens.accessToken,
     scopes: Option.getOrElse(tokens.scopes, () => before.scopes),
     ...(refreshToken !== undefined && { refreshToken }),
     ...(refreshTokenExpiresAt !== undefined && { refreshTokenExpiresAt }),
+    ...(refreshLifetimeSeconds !== undefined && { refreshLifetimeSeconds }),
     ...(before.username !== undefined && { username: before.username }),
     ...Option.match(tokens.lifetimeSeconds, {
-      onNone: () => ({}),
+      onNone: () => (before.lifetimeSeconds === undefined ? {} : { lifetimeSeconds: before.lifetimeSeconds }),
       onSome: (seconds) => ({ lifetimeSeconds: seconds, accessTokenExpiresAt: later(at, seconds) })
     })
   }

@@ -110,7 +110,7 @@ describe("views", () => {
   it("neither a credential nor its secret nor its metadata shows a secret when it is printed", () => {
     for (const variant of Object.values(variants)) {
       const credential = credentialOf(variant)
-      for (const view of [credential, Credential.toSecret(credential), Credential.toMetadata(credential)]) {
+      for (const view of [credential, Credential.toSecret(credential), Credential.toMetadata(credential, now)]) {
         for (const print of [
           JSON.stringify,
           Inspectable.toStringUnknown,
@@ -123,7 +123,7 @@ describe("views", () => {
   })
 
   it("metadata says what the credential is, and what of its facts is harmless", () => {
-    assert.deepStrictEqual(Credential.toMetadata(credentialOf(variants.oauth2)), {
+    assert.deepStrictEqual(Credential.toMetadata(credentialOf(variants.oauth2), now), {
       id: Credential.CredentialId.to.make("3f2504e0-4f89-41d3-9a0c-0305e82c3301"),
       userId: Credential.UserId.make("user"),
       type: "oauth2",
@@ -135,13 +135,13 @@ describe("views", () => {
       refreshTokenExpiresAt: later,
       metadata: { tenant: "acme" },
       status: "active",
-      reauthSoonAt: DateTime.unsafeMake("2026-01-25T00:00:00Z"),
       generation: 3,
       createdAt: now,
       updatedAt: now
     })
     const plain = Credential.toMetadata(
-      credentialOf(variants.user_password, { extra: Redacted.make({ secret: canary }), title: Option.none() })
+      credentialOf(variants.user_password, { extra: Redacted.make({ secret: canary }), title: Option.none() }),
+      now
     )
     assert.notProperty(plain, "metadata")
     assert.notProperty(plain, "title")
@@ -151,15 +151,47 @@ describe("views", () => {
   it("metadata says when only the user can help, and why", () => {
     const reauth = { reason: "response_lost", attemptId: Option.some("attempt") } as const
     const shown = Credential.toMetadata(
-      credentialOf(variants.oauth2, { renewal: { ...Credential.settled, reauth: Option.some(reauth) } })
+      credentialOf(variants.oauth2, { renewal: { ...Credential.settled, reauth: Option.some(reauth) } }),
+      now
     )
     assert.strictEqual(shown.status, "needs_reauth")
     assert.strictEqual(shown.statusReason, "response_lost")
   })
 
+  it("metadata says when a refresh token dies, once that is near, and while the user need not log in already", () => {
+    const of = (fields: Partial<Credential.OAuth2>, more: Partial<Credential.Credential> = {}) =>
+      credentialOf({ ...variants.oauth2, ...fields }, more)
+    const soonAt = (credential: Credential.Credential, daysBefore: number) =>
+      Credential.toMetadata(credential, DateTime.subtract(later, { seconds: daysBefore * 86_400 })).reauthSoonAt
+    const lasting = (days: number) => of({ refreshLifetimeSeconds: days * 86_400 })
+
+    // nothing known of its lifetime, or a long one: two weeks before
+    for (const credential of [of({}), lasting(90), lasting(70)]) {
+      assert.isUndefined(soonAt(credential, 14.01))
+      assert.deepStrictEqual(soonAt(credential, 14), later)
+      assert.deepStrictEqual(soonAt(credential, 0), later)
+    }
+    // one of ten days is in its last fifth two days before
+    assert.isUndefined(soonAt(lasting(10), 2.01))
+    assert.deepStrictEqual(soonAt(lasting(10), 2), later)
+
+    const { refreshToken: _, ...withoutRefreshToken } = variants.oauth2
+    const { refreshTokenExpiresAt: __, ...withoutExpiry } = variants.oauth2
+    const reauth = Option.some({ reason: "grant_revoked", attemptId: Option.none() } as const)
+    for (const credential of [
+      credentialOf(withoutRefreshToken),
+      credentialOf(withoutExpiry),
+      credentialOf(variants.api_key),
+      of({}, { system: true }),
+      of({}, { renewal: { ...Credential.settled, reauth } })
+    ]) {
+      assert.isUndefined(soonAt(credential, 1))
+    }
+  })
+
   it("metadata of a system credential says so", () => {
-    assert.isTrue(Credential.toMetadata(credentialOf(variants.api_key, { system: true })).system)
-    assert.notProperty(Credential.toMetadata(credentialOf(variants.api_key)), "system")
+    assert.isTrue(Credential.toMetadata(credentialOf(variants.api_key, { system: true }), now).system)
+    assert.notProperty(Credential.toMetadata(credentialOf(variants.api_key), now), "system")
   })
 })
 

@@ -54,6 +54,26 @@ const two = Effect.gen(function* () {
 const lost = Effect.fail(new OutboundFailure({ sent: true, reason: "broken_off" }))
 
 describe("processes on one engine", () => {
+  it.scoped("back off together: what one was told, the others obey, on demand too", () =>
+    Effect.gen(function* () {
+      const { id, one, other, provider } = yield* two
+      provider.next(() => Effect.succeed(answer(429, {}, { "retry-after": "90" })))
+      const told = yield* Effect.flip(one.get(id))
+      assert.deepInclude(told, { _tag: "ProviderError", reason: "throttled", retryAfterSeconds: 90 })
+      yield* adjust("30 seconds")
+      for (const process of [one, other]) {
+        const error = yield* Effect.flip(process.get(id))
+        assert.deepInclude(error, { _tag: "ProviderError", reason: "throttled", retryAfterSeconds: 60 })
+        assert.strictEqual((yield* Effect.flip(process.manager.refresh(userId, id)))._tag, "ProviderError")
+      }
+      assert.strictEqual(provider.spent.length, 1)
+      yield* adjust("60 seconds")
+      assert.strictEqual(accessToken(yield* other.get(id)), "access-1")
+      assert.strictEqual(accessToken(yield* one.get(id)), "access-1")
+      assert.strictEqual(provider.spent.length, 2)
+    })
+  )
+
   it.scoped("that all read a due credential spend its refresh token once", () =>
     Effect.gen(function* () {
       const { all, provider } = yield* processes(4)

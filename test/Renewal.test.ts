@@ -541,6 +541,37 @@ describe("a renewal that ends the access token", () => {
     }).pipe(Effect.provide(layer), Effect.scoped)
   })
 
+  for (const mode of ["exclusive", "shared"] as const) {
+    it.effect(
+      `where the provider keeps the old one waits for no holder, and ${mode} acquirers do not wait for it`,
+      () => {
+        const { layer, provider } = world({ provider: { refreshInvalidatesAccessToken: false } })
+        return Effect.gen(function* () {
+          const manager = yield* CredentialsManager
+          const id = yield* given({ expiresIn: 3600 })
+          yield* adjust("56 minutes")
+          provider.next((spend) => Effect.delay(Effect.sync(spend), "10 seconds"))
+          // each acquirer finds it due; the first one starts the renewal, and none waits for its end
+          for (let count = 0; count < 3; count++) {
+            const used = Effect.flatMap(manager.acquire(userId, id, { mode }), ({ lease, secret }) =>
+              Effect.as(lease.check, accessToken(secret))
+            )
+            const acquired = yield* Effect.fork(Effect.scoped(used))
+            yield* settle
+            assert.deepStrictEqual(yield* Fiber.poll(acquired), Option.some(Exit.succeed("access-0")))
+          }
+          assert.strictEqual(provider.spent.length, 1)
+          const { lease } = yield* manager.acquire(userId, id, { mode })
+          yield* adjust("10 seconds")
+          // stored under the holder's eyes, who keeps what it has
+          yield* lease.check
+          assert.strictEqual(accessToken(yield* get(id)), "access-1")
+          assert.strictEqual(provider.spent.length, 1)
+        }).pipe(Effect.provide(layer), Effect.scoped)
+      }
+    )
+  }
+
   it.effect("does not happen where the provider keeps the old one: nobody waits", () => {
     const { layer, provider } = world({ provider: { refreshInvalidatesAccessToken: false } })
     return Effect.gen(function* () {

@@ -327,16 +327,16 @@ describe("Dead", () => {
   })
 })
 
-describe("sweepAt", () => {
-  const sweepAt = (credential: Credential.OAuth2Credential) =>
-    Option.map(RenewalPolicy.sweepAt(credential), (time) => (DateTime.toEpochMillis(time) - start) / 1000)
+describe("aheadAt", () => {
+  const aheadAt = (credential: Credential.OAuth2Credential) =>
+    Option.map(RenewalPolicy.aheadAt(credential), (time) => (DateTime.toEpochMillis(time) - start) / 1000)
 
   it.prop(
     "is before any reader finds it due, whatever the provider's margin, by at least 5 % of the lifetime",
     { lifetime: FastCheck.integer({ min: 300, max: 10 * 365 * 86_400 }), marginSeconds: margin, id, generation },
     ({ lifetime, marginSeconds, ...fields }) => {
       const credential = lasting(lifetime, fields)
-      const swept = Option.getOrThrow(sweepAt(credential))
+      const swept = Option.getOrThrow(aheadAt(credential))
       assert.isAtLeast(swept, lifetime * 0.8)
       assert.isAtMost(swept, Math.ceil(lifetime * 0.85 * 1000) / 1000)
       const due = Option.getOrThrow(RenewalPolicy.dueAt(inputOf(credential, 0, { marginSeconds })))
@@ -349,7 +349,7 @@ describe("sweepAt", () => {
     { lifetime: FastCheck.integer({ min: 300, max: 10 * 365 * 86_400 }), id },
     ({ lifetime, id }) => {
       const credential = lasting(lifetime, { id })
-      const swept = Option.getOrThrow(sweepAt(credential))
+      const swept = Option.getOrThrow(aheadAt(credential))
       assert.strictEqual(judge(credential, swept, { ahead: true })._tag, "Due")
       assert.strictEqual(judge(credential, swept - 0.001, { ahead: true })._tag, "Fresh")
       assert.strictEqual(judge(credential, swept)._tag, "Fresh")
@@ -358,7 +358,7 @@ describe("sweepAt", () => {
 
   it("differs from credential to credential, and fills its part of the lifetime evenly", () => {
     const all = Array.from({ length: 1000 }, () =>
-      Option.getOrThrow(sweepAt(lasting(10_000, { id: Credential.CredentialId.to.make(randomUUID()) })))
+      Option.getOrThrow(aheadAt(lasting(10_000, { id: Credential.CredentialId.to.make(randomUUID()) })))
     )
     for (const from of [8_000, 8_125, 8_250, 8_375]) {
       assert.isAbove(all.filter((at) => at >= from && at <= from + 125).length, 150)
@@ -366,36 +366,110 @@ describe("sweepAt", () => {
   })
 
   it("is none below five minutes, without an expiry, and when no renewal can help then", () => {
-    assert.isTrue(Option.isNone(sweepAt(lasting(299))))
-    assert.isTrue(Option.isSome(sweepAt(lasting(300))))
-    assert.isTrue(Option.isNone(sweepAt(credentialOf())))
-    assert.isTrue(Option.isNone(sweepAt(lasting(-60, {}, false))))
-    assert.isTrue(Option.isNone(sweepAt(withoutRefreshToken(lasting(3600)))))
-    assert.isTrue(Option.isNone(sweepAt(lasting(3600, needing("grant_revoked")))))
-    assert.isTrue(Option.isNone(sweepAt(lasting(3600, { system: true }))))
+    assert.isTrue(Option.isNone(aheadAt(lasting(299))))
+    assert.isTrue(Option.isSome(aheadAt(lasting(300))))
+    assert.isTrue(Option.isNone(aheadAt(credentialOf())))
+    assert.isTrue(Option.isNone(aheadAt(lasting(-60, {}, false))))
+    assert.isTrue(Option.isNone(aheadAt(withoutRefreshToken(lasting(3600)))))
+    assert.isTrue(Option.isNone(aheadAt(lasting(3600, needing("grant_revoked")))))
+    assert.isTrue(Option.isNone(aheadAt(lasting(3600, { system: true }))))
     const worn = lasting(3600)
-    assert.isTrue(Option.isNone(sweepAt({ ...worn, variant: { ...worn.variant, refreshTokenExpiresAt: at(2_000) } })))
+    assert.isTrue(Option.isNone(aheadAt({ ...worn, variant: { ...worn.variant, refreshTokenExpiresAt: at(2_000) } })))
   })
 
   it("is at once for a reported token, however long it lives, unless reports alone caused the last renewals", () => {
     for (const credential of [credentialOf({}, reported(1)), lasting(60, reported(1)), lasting(3600, reported(1))]) {
-      assert.deepStrictEqual(sweepAt(credential), Option.some(0))
+      assert.deepStrictEqual(aheadAt(credential), Option.some(0))
     }
-    assert.deepStrictEqual(sweepAt(credentialOf({}, reported(1, 2))), Option.some(60))
-    assert.isTrue(Option.isNone(sweepAt(credentialOf({}, reported(2)))))
+    assert.deepStrictEqual(aheadAt(credentialOf({}, reported(1, 2))), Option.some(60))
+    assert.isTrue(Option.isNone(aheadAt(credentialOf({}, reported(2)))))
   })
 
   it("after a failure is not before the back-off ends, and later the more failures there were, up to half an hour", () => {
     const failed = (failures: number, retryAt: number) =>
       lasting(3600, { renewal: { ...Credential.settled, failures, retryAt: Option.some(at(retryAt)) } })
-    assert.deepStrictEqual(sweepAt(failed(1, 10)), sweepAt(lasting(3600)))
-    assert.deepStrictEqual(sweepAt(failed(1, 4_000)), Option.some(4_000))
-    assert.deepStrictEqual(sweepAt(failed(8, 4_000)), Option.some(4_000))
-    assert.deepStrictEqual(sweepAt(failed(10, 4_000)), Option.some(4_000 + 1024 - 300))
+    assert.deepStrictEqual(aheadAt(failed(1, 10)), aheadAt(lasting(3600)))
+    assert.deepStrictEqual(aheadAt(failed(1, 4_000)), Option.some(4_000))
+    assert.deepStrictEqual(aheadAt(failed(8, 4_000)), Option.some(4_000))
+    assert.deepStrictEqual(aheadAt(failed(10, 4_000)), Option.some(4_000 + 1024 - 300))
     for (const failures of [11, 12, 1_000, 100_000]) {
-      assert.deepStrictEqual(sweepAt(failed(failures, 4_000)), Option.some(4_000 + 1800 - 300))
+      assert.deepStrictEqual(aheadAt(failed(failures, 4_000)), Option.some(4_000 + 1800 - 300))
     }
   })
+})
+
+describe("sweepAt", () => {
+  const dying = (seconds: number, said = false): Credential.OAuth2Credential => {
+    const credential = lasting(3600, { renewal: { ...Credential.settled, reauthSoonSaid: said } })
+    return { ...credential, variant: { ...credential.variant, refreshTokenExpiresAt: at(seconds) } }
+  }
+
+  it("is when it is renewed ahead of time, or when the end of its refresh token is announced, whichever comes first", () => {
+    const days = 86_400
+    const renewed = Option.getOrThrow(RenewalPolicy.aheadAt(lasting(3600)))
+    assert.deepStrictEqual(RenewalPolicy.sweepAt(lasting(3600)), Option.some(renewed))
+    assert.deepStrictEqual(RenewalPolicy.sweepAt(dying(15 * days)), Option.some(renewed))
+    assert.deepStrictEqual(RenewalPolicy.sweepAt(dying(14 * days + 60)), Option.some(at(60)))
+    assert.deepStrictEqual(RenewalPolicy.sweepAt(dying(14 * days + 60, true)), Option.some(renewed))
+    const short = dying(14 * days + 60)
+    assert.deepStrictEqual(
+      RenewalPolicy.sweepAt({
+        ...short,
+        variant: { ...short.variant, accessTokenExpiresAt: at(100), lifetimeSeconds: 100 }
+      }),
+      Option.some(at(60))
+    )
+    assert.isTrue(Option.isNone(RenewalPolicy.sweepAt(credentialOf())))
+  })
+})
+
+describe("a lifetime that no answer says", () => {
+  const ofLifetime = (lifetimeSeconds: number, fields: Partial<Credential.OAuth2Credential> = {}) =>
+    credentialOf({ lifetimeSeconds }, fields)
+
+  it("makes a token due towards its expected end, and does not end it", () => {
+    const credential = ofLifetime(3600)
+    const margin = RenewalPolicy.marginMillis(inputOf(credential, 0)) / 1000
+    assert.isAtMost(margin, 300)
+    assert.strictEqual(judge(credential, 3600 - margin - 0.001)._tag, "Fresh")
+    for (const now of [3600 - margin + 0.001, 3600, 1e6]) {
+      assert.deepStrictEqual<unknown>({ ...judge(credential, now) }, { _tag: "Due", reason: "expiring", living: true })
+    }
+    assert.deepStrictEqual(RenewalPolicy.aheadAt(credential), RenewalPolicy.aheadAt(lasting(3600)))
+  })
+
+  const expected = (
+    credential: Credential.OAuth2Credential,
+    seconds: number,
+    reason: RenewalPolicy.DueReason = "reported"
+  ) => RenewalPolicy.expectedLifetimeSeconds(credential, reason, at(seconds))
+
+  it("is learned from the second report in a row, and gets only shorter", () => {
+    assert.deepStrictEqual(expected(credentialOf({}, reported(1, 1)), 7_000.9), Option.some(7_000))
+    assert.deepStrictEqual(expected(ofLifetime(9_000, reported(1, 1)), 7_000), Option.some(7_000))
+    assert.deepStrictEqual(expected(ofLifetime(6_000, reported(1, 1)), 7_000), Option.some(6_000))
+    assert.isTrue(Option.isNone(expected(credentialOf({}, reported(1)), 7_000)))
+    assert.deepStrictEqual(expected(ofLifetime(9_000, reported(1)), 7_000), Option.some(9_000))
+  })
+
+  it("is not learned from a token that was refused within five minutes, expired, or was renewed for another reason", () => {
+    assert.isTrue(Option.isNone(expected(credentialOf({}, reported(1, 5)), 299)))
+    assert.deepStrictEqual(expected(credentialOf({}, reported(1, 5)), 300), Option.some(300))
+    assert.deepStrictEqual(expected(lasting(9_000, reported(1, 5)), 7_000), Option.some(9_000))
+    for (const reason of ["forced", "expired", "expiring"] as const) {
+      assert.isTrue(Option.isNone(expected(credentialOf({}, reported(1, 5)), 7_000, reason)))
+    }
+  })
+
+  it.prop(
+    "makes no hot loop: a token just obtained is fresh for four minutes at the least",
+    { streak: FastCheck.integer({ min: 0, max: 50 }), lived: seconds, id, margin },
+    ({ id, lived, margin, streak }) => {
+      const lifetimeSeconds = Option.getOrUndefined(expected(credentialOf({}, reported(1, streak)), lived))
+      const next = credentialOf({ ...(lifetimeSeconds !== undefined && { lifetimeSeconds }) }, { id })
+      assert.strictEqual(judge(next, 240, { ahead: true, marginSeconds: margin, minValidSeconds: 0 })._tag, "Fresh")
+    }
+  )
 })
 
 describe("isLiving", () => {

@@ -7,6 +7,7 @@ import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Scope from "effect/Scope"
+import { AuditLog } from "../src/AuditLog.ts"
 import type { CredentialId } from "../src/Credential.ts"
 import { CredentialsManager } from "../src/CredentialsManager.ts"
 import { Store } from "../src/Store.ts"
@@ -17,6 +18,7 @@ import {
   engine,
   given,
   make,
+  oauth2,
   providerId,
   settle,
   userId,
@@ -312,6 +314,104 @@ describe("several processes", () => {
       assert.strictEqual(provider.spent.length, 0)
       yield* adjust("70 seconds")
       assert.strictEqual(provider.spent.length, 1)
+    }).pipe(Effect.provide(layer))
+  })
+})
+
+describe("a refresh token that is about to die", () => {
+  const dying = (expiresIn: number, days: number) =>
+    Effect.gen(function* () {
+      const manager = yield* CredentialsManager
+      const fresh = yield* oauth2({ expiresIn })
+      const refreshTokenExpiresAt = DateTime.add(yield* DateTime.now, { days })
+      if (fresh.variant.type !== "oauth2") return yield* Effect.dieMessage("an OAuth credential")
+      const created = yield* manager.create(userId, { ...fresh, variant: { ...fresh.variant, refreshTokenExpiresAt } })
+      return { id: created.id, refreshTokenExpiresAt }
+    })
+
+  const announced = Effect.map(
+    Effect.flatMap(AuditLog, (log) => log.recent(100)),
+    (events) => events.filter(({ kind }) => kind === "reauth_soon").map(({ credentialId }) => credentialId)
+  )
+
+  const soonAt = (id: CredentialId) =>
+    Effect.map(
+      Effect.flatMap(CredentialsManager, (manager) => manager.metadata(userId, id)),
+      ({ reauthSoonAt }) => reauthSoonAt
+    )
+
+  it.effect("is announced once, two weeks before, however often its access token is renewed until then", () => {
+    const { layer, provider } = world({ sweeper: { interval: "6 hours" }, provider: { rotatesRefreshToken: false } })
+    return Effect.gen(function* () {
+      provider.fields["expires_in"] = 2 * day
+      const { id, refreshTokenExpiresAt } = yield* dying(2 * day, 20)
+      yield* adjust("143 hours")
+      assert.deepStrictEqual([yield* announced, yield* soonAt(id)], [[], undefined])
+      yield* adjust("7 hours")
+      assert.deepStrictEqual([yield* announced, yield* soonAt(id)], [[id], refreshTokenExpiresAt])
+      const before = provider.spent.length
+      yield* adjust("8 days")
+      assert.isAbove(provider.spent.length, before + 3)
+      assert.deepStrictEqual([yield* announced, yield* soonAt(id)], [[id], refreshTokenExpiresAt])
+    }).pipe(Effect.provide(layer))
+  })
+
+  it.effect("is announced although its access token is not the sweeper's to renew", () => {
+    const { layer, provider } = promptly()
+    return Effect.gen(function* () {
+      const { id } = yield* dying(60, 3)
+      yield* adjust("1 minute")
+      assert.deepStrictEqual(yield* announced, [id])
+      assert.deepStrictEqual(provider.spent, [])
+    }).pipe(Effect.provide(layer))
+  })
+
+  it.effect("is announced anew once it had been replaced by one that lives, and that dies too", () => {
+    const { layer, provider } = world({ sweeper: { interval: "6 hours" } })
+    return Effect.gen(function* () {
+      provider.fields["expires_in"] = 5 * day
+      provider.fields["refresh_token_expires_in"] = 100 * day
+      const { id } = yield* dying(5 * day, 10)
+      yield* adjust("7 hours")
+      assert.deepStrictEqual(yield* announced, [id])
+      yield* adjust("5 days")
+      assert.strictEqual(provider.spent.length, 1)
+      assert.isUndefined(yield* soonAt(id))
+      // the next answers say how little is left
+      provider.fields["refresh_token_expires_in"] = 10 * day
+      yield* adjust("5 days")
+      assert.strictEqual(provider.spent.length, 2)
+      assert.isDefined(yield* soonAt(id))
+      assert.deepStrictEqual(yield* announced, [id, id])
+    }).pipe(Effect.provide(layer))
+  })
+})
+
+describe("a token whose answer says no lifetime", () => {
+  it.effect("is renewed ahead of what reports have taught, and no report is needed any more", () => {
+    const { layer, provider } = world({ sweeper: { interval: "5 minutes" } })
+    return Effect.gen(function* () {
+      const manager = yield* CredentialsManager
+      provider.fields["expires_in"] = undefined
+      const id = yield* given({ expiresIn: null })
+      const refused = Effect.gen(function* () {
+        const { generation } = yield* get(id)
+        yield* manager.report(userId, id, { generation, status: 401 })
+        return generation
+      })
+      // its tokens live for two hours, which only their users find out
+      for (const generation of [1, 2]) {
+        yield* adjust("2 hours")
+        assert.strictEqual(yield* refused, generation)
+        yield* adjust("5 minutes")
+        assert.strictEqual(yield* generationOf(id), generation + 1)
+      }
+      for (const generation of [4, 5, 6]) {
+        yield* adjust("112 minutes")
+        assert.strictEqual(yield* generationOf(id), generation)
+      }
+      assert.strictEqual(provider.spent.length, 5)
+      assert.strictEqual(provider.reuses(), 0)
     }).pipe(Effect.provide(layer))
   })
 })

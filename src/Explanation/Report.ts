@@ -128,7 +128,7 @@ export const renewalFacts = (
   const reason = Option.orElse(obstacle, () =>
     verdict._tag === "Fresh" ? Option.map(coming, (next) => next.reason) : Option.some(verdict.reason)
   )
-  const ahead = Option.isSome(obstacle) ? Option.none() : RenewalPolicy.sweepAt(credential)
+  const ahead = Option.isSome(obstacle) ? Option.none() : RenewalPolicy.aheadAt(credential)
   const next = Option.map(coming, ({ at }) =>
     Option.match(backOff, { onNone: () => at, onSome: (until) => DateTime.max(at, until) })
   )
@@ -226,8 +226,9 @@ export const nextAction = (report: Omit<Report, "leases" | "nextAction">, now: D
           `It is due (${reason}), and the provider is asked again from ${DateTime.formatIso(backOffUntil)} on.`
         )
   }
-  if (reauthSoonAt !== undefined && isPast(reauthSoonAt)) {
-    return tell("reconnect", `It is served, but its refresh token is about to end: ${again} before it does.`)
+  if (reauthSoonAt !== undefined) {
+    const end = DateTime.formatIso(reauthSoonAt)
+    return tell("reconnect", `It is served, but its refresh token ends at ${end}: ${again} before it does.`)
   }
   return nextAt === undefined
     ? tell("none", "It is served as stored until a consumer reports it as refused.")

@@ -45,6 +45,7 @@ export interface CredentialRow {
   readonly failures: number
   readonly retryAt: Date | null
   readonly lastFailure: string | null
+  readonly reauthSoonSaid: boolean
   /** When the sweeper is to look at it next; none when it need not. */
   readonly sweepAt: Date | null
   readonly createdAt: Date
@@ -67,6 +68,7 @@ export type RenewalRow = Pick<
   | "failures"
   | "retryAt"
   | "lastFailure"
+  | "reauthSoonSaid"
   | "sweepAt"
 >
 

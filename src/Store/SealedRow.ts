@@ -70,7 +70,8 @@ const toRenewalRow = (renewal: Partial<RenewalState>): Partial<RenewalRow> => ({
   ...(renewal.reportStreak !== undefined && { reportStreak: renewal.reportStreak }),
   ...(renewal.failures !== undefined && { failures: renewal.failures }),
   ...(renewal.retryAt !== undefined && { retryAt: timeOrNull(renewal.retryAt) }),
-  ...(renewal.lastFailure !== undefined && { lastFailure: Option.getOrNull(renewal.lastFailure) })
+  ...(renewal.lastFailure !== undefined && { lastFailure: Option.getOrNull(renewal.lastFailure) }),
+  ...(renewal.reauthSoonSaid !== undefined && { reauthSoonSaid: renewal.reauthSoonSaid })
 })
 
 const sweepAt = (credential: Credential) =>
@@ -95,7 +96,8 @@ const fromRenewalRow = (row: RenewalRow): RenewalState => ({
   reportStreak: row.reportStreak,
   failures: row.failures,
   retryAt: Option.map(Option.fromNullable(row.retryAt), DateTime.unsafeMake),
-  lastFailure: Option.liftPredicate(row.lastFailure, Schema.is(FailureReason))
+  lastFailure: Option.liftPredicate(row.lastFailure, Schema.is(FailureReason)),
+  reauthSoonSaid: row.reauthSoonSaid
 })
 
 /**

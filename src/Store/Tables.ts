@@ -14,6 +14,7 @@ const renewal = {
   failures: "failures",
   retryAt: "retry_at",
   lastFailure: "last_failure",
+  reauthSoonSaid: "reauth_soon_said",
   sweepAt: "sweep_at"
 } as const
 

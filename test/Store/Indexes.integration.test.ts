@@ -59,6 +59,7 @@ it.scopedLive(
         failures: 0,
         retryAt: null,
         lastFailure: null,
+        reauthSoonSaid: false,
         sweepAt: null,
         createdAt: at,
         updatedAt: at,

@@ -31,6 +31,7 @@ const aCredential = (fields: Partial<CredentialRow> = {}): CredentialRow => ({
   failures: 0,
   retryAt: null,
   lastFailure: null,
+  reauthSoonSaid: false,
   sweepAt: null,
   createdAt: new Date(),
   updatedAt: new Date(),

@@ -204,7 +204,8 @@ export const suite = <E>(name: string, driver: Layer.Layer<StoreDriver, E>) => {
               reportStreak: 2,
               failures: 3,
               retryAt: Option.some(time("2024-05-06T07:08:10.001Z")),
-              lastFailure: Option.some("throttled")
+              lastFailure: Option.some("throttled"),
+              reauthSoonSaid: true
             }
           })
           yield* commit(create(credential))
@@ -319,7 +320,8 @@ export const suite = <E>(name: string, driver: Layer.Layer<StoreDriver, E>) => {
           reportStreak: 4,
           failures: 5,
           retryAt: Option.some(time("2024-07-01T00:00:00.5Z")),
-          lastFailure: Option.some("unreachable")
+          lastFailure: Option.some("unreachable"),
+          reauthSoonSaid: true
         }
         const note = (noted: Credential.RenewalState) => Change.Note({ credential, renewal: noted })
         yield* commit(note(renewal))
