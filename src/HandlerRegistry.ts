@@ -15,7 +15,7 @@ import type { Handler } from "./HandlerRegistry/Handler.ts"
 import * as Mcp from "./HandlerRegistry/Mcp.ts"
 import * as OAuth2 from "./HandlerRegistry/OAuth2.ts"
 import { listed, Outbound, token } from "./Outbound.ts"
-import { type Provider, requiredVariables, resolve } from "./Provider.ts"
+import { forRefresh, type Provider, requiredVariables, resolve } from "./Provider.ts"
 import { ProviderCatalogue } from "./ProviderCatalogue.ts"
 import type { Client } from "./TokenEndpoint.ts"
 import { ofExtra } from "./TokenEndpoint/MachineGrant.ts"
@@ -98,7 +98,7 @@ export const layer = (options: {
         const extra = Redacted.value(credential.extra)
         return configured(credential.provider, variablesOf(extra)).pipe(
           Effect.map(({ client, provider }) => {
-            const handler = OAuth2.make(outbound, provider, client, listed(token), redirectUriOf(extra))
+            const handler = OAuth2.make(outbound, forRefresh(provider), client, listed(token), redirectUriOf(extra))
             const { userId, variant } = credential
             return Option.match(ofExtra(provider, extra), {
               onNone: () => handler,

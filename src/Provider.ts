@@ -152,6 +152,8 @@ const Definition = Schema.Struct({
   marginSeconds: optional(Seconds),
   /** How long a refresh token lives, where the answer does not say. */
   refreshTokenLifetimeSeconds: optional(Seconds),
+  /** A refresh prolongs that lifetime; `false`: it counts from the login. */
+  refreshTokenLifetimeRenews: withDefault(Schema.Boolean, true),
   /** How long an access token lives, where the answer does not say. */
   expiresInSeconds: optional(Seconds),
   tokenRequestFormat: withDefault(Schema.Literal("form", "json"), "form"),
@@ -348,6 +350,17 @@ export const forClient = (provider: Provider, id: string): Provider => ({
     })
   )
 })
+
+/**
+ * The provider as it answers a refresh: a lifetime that counts from the login is not given anew.
+ *
+ * @since 0.1.0
+ * @category templates
+ */
+export const forRefresh = (provider: Provider): Provider => {
+  const { refreshTokenLifetimeSeconds: _, ...rest } = provider
+  return provider.refreshTokenLifetimeRenews ? provider : rest
+}
 
 /**
  * When a spent refresh token may still be presented again, counted from its spending.

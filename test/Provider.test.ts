@@ -40,6 +40,7 @@ describe("a definition", () => {
         revocationScope: "grant",
         tokenRequestFormat: "form",
         refreshWithRedirectUri: false,
+        refreshTokenLifetimeRenews: true,
         requiresIss: false,
         keptFields: [],
         keptParameters: [],

@@ -249,6 +249,8 @@ const live = (entry: Provider) =>
         const seconds = entry.expiresInSeconds ?? 3600
         assert.deepStrictEqual(metadata.accessTokenExpiresAt, DateTime.unsafeMake(exchange.receivedAt + seconds * 1000))
         let refreshToken = exchange.issued?.refreshToken
+        const ends = Effect.map(manager.metadata(userId, id), ({ refreshTokenExpiresAt }) => refreshTokenExpiresAt)
+        const firstEnd = yield* ends
         for (const round of [1, 2]) {
           yield* TestClock.adjust(`${seconds} seconds`)
           const renewed = yield* read
@@ -263,6 +265,13 @@ const live = (entry: Provider) =>
           assert.strictEqual(server.refreshes, round)
         }
         assert.strictEqual(server.reuses, 0)
+        // what lives from the login on is not prolonged, unless a new one came that says nothing
+        const lastEnd = yield* ends
+        if (!entry.refreshTokenLifetimeRenews) {
+          assert.deepStrictEqual(lastEnd, entry.rotatesRefreshToken ? undefined : firstEnd)
+        } else if (entry.refreshTokenLifetimeSeconds !== undefined) {
+          assert.isTrue(DateTime.greaterThan(lastEnd ?? assert.fail("an end"), firstEnd ?? assert.fail("an end")))
+        }
 
         // the user disconnects the app
         server.endGrant(refreshToken ?? "")

@@ -43,6 +43,8 @@ export const providers: ReadonlyArray<typeof Provider.Encoded> = [
     clientAuth: "client_secret_post",
     rotatesRefreshToken: false,
     expiresInSeconds: 60 * day,
+    refreshTokenLifetimeSeconds: 365 * day,
+    refreshTokenLifetimeRenews: false,
     docs: "https://learn.microsoft.com/linkedin/shared/authentication/programmatic-refresh-tokens"
   },
   {
@@ -92,7 +94,11 @@ export const providers: ReadonlyArray<typeof Provider.Encoded> = [
     tokenUrl: "https://accounts.spotify.com/api/token",
     pkce: "supported",
     expiresInSeconds: 3600,
-    docs: "https://developer.spotify.com/documentation/web-api/tutorials/refreshing-tokens"
+    // https://developer.spotify.com/blog/2026-06-18-refresh-token-expiration
+    refreshTokenLifetimeSeconds: 181 * day,
+    refreshTokenLifetimeRenews: false,
+    docs: "https://developer.spotify.com/documentation/web-api/tutorials/refreshing-tokens",
+    checkedAt: "2026-11-21"
   },
   {
     id: "strava",

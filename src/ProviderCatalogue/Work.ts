@@ -73,7 +73,8 @@ export const providers: ReadonlyArray<typeof Provider.Encoded> = [
     pkce: "required",
     rotatesRefreshToken: true,
     expiresInSeconds: 14400,
-    docs: "https://www.canva.dev/docs/connect/authentication/"
+    docs: "https://www.canva.dev/docs/connect/authentication/",
+    checkedAt: "2026-11-21"
   },
   {
     id: "clickup",
