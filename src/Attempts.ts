@@ -150,6 +150,7 @@ export const layer = (options: Options = {}): Layer.Layer<Attempts, never, Store
       const processes = yield* Processes
       const context = yield* Effect.context<AuditLog>()
       const exchangeTimeout = Duration.decode(options.exchangeTimeout ?? "60 seconds")
+      const lasts = Duration.sum(exchangeTimeout, slack)
 
       const note = (kind: Kind, credential: OAuth2Credential, attempt: Attempt, detail?: string) =>
         record({
@@ -161,6 +162,24 @@ export const layer = (options: Options = {}): Layer.Layer<Attempts, never, Store
           attemptId: attempt.id,
           ...(detail !== undefined && { detail })
         }).pipe(Effect.provide(context))
+
+      const close = (attempt: Attempt, outcome: Outcome) => Change.CloseAttempt({ id: attempt.id, outcome })
+
+      /**
+       * Nothing was sent for an attempt of which it is not known whether it is there: closed as soon as the database says
+       * so, the grant need not wait for its deadline. One that asks about another one is left to be settled with it.
+       */
+      const withdraw = (attempt: Attempt) =>
+        Option.isSome(attempt.probeOf)
+          ? Effect.void
+          : store
+              .commit([close(attempt, "failed")])
+              .pipe(
+                Effect.retry({ schedule: Schedule.spaced("1 second"), times: Math.ceil(Duration.toSeconds(lasts)) }),
+                Effect.ignore,
+                Effect.interruptible,
+                Effect.forkDaemon
+              )
 
       /** Writes the attempt down. Only when it is known to be there may anything be sent. */
       const begin = (attempt: Attempt, { credentials, probeOf }: Spending) =>
@@ -174,13 +193,12 @@ export const layer = (options: Options = {}): Layer.Layer<Attempts, never, Store
             Effect.catchTags({
               Conflict: () => new Moved(),
               StoreUnavailable: (error) =>
-                Effect.flatMap(store.outcome(attempt.id), (outcome) =>
-                  Option.contains(outcome, "open") ? Effect.void : Effect.fail(error)
+                store.outcome(attempt.id).pipe(
+                  Effect.filterOrFail(Option.contains<Outcome | "open">("open"), () => error),
+                  Effect.tapError(() => withdraw(attempt))
                 )
             })
           )
-
-      const close = (attempt: Attempt, outcome: Outcome) => Change.CloseAttempt({ id: attempt.id, outcome })
 
       /** For notes that come too late: what they are about has moved on, and nothing is lost. */
       const commitIfStill = (changes: ReadonlyArray<Change>) =>
@@ -410,7 +428,7 @@ export const layer = (options: Options = {}): Layer.Layer<Attempts, never, Store
           grant: spending.grant,
           processId: processes.id,
           startedAt,
-          deadline: DateTime.addDuration(startedAt, Duration.sum(exchangeTimeout, slack)),
+          deadline: DateTime.addDuration(startedAt, lasts),
           probeOf: Option.map(spending.probeOf, ({ id, probeOf }) => Option.getOrElse(probeOf, () => id))
         }
         yield* begin(attempt, spending)
