@@ -197,8 +197,12 @@ export const make = Effect.fnUntraced(function* (
   return LockService.of({
     // the finalizer needs nothing of the fiber: `Effect.addFinalizer` would give it all, which takes longer than the lease
     acquire: (key, options = {}) =>
-      Effect.suspend(() =>
-        Wait.make(desk, new ActorLine(actors, key), options, Number.POSITIVE_INFINITY, (holder) =>
+      Wait.make(
+        desk,
+        () => new ActorLine(actors, key),
+        options,
+        Number.POSITIVE_INFINITY,
+        (holder) =>
           Effect.flatMap(Effect.scope, (scope) => {
             scoped.set(holder.id, key)
             return Effect.as(
@@ -206,12 +210,11 @@ export const make = Effect.fnUntraced(function* (
               leaseOf(key, holder)
             )
           })
-        )
       ).pipe(Measured.span("acquire", key, options.mode)),
     take: (key, options) =>
-      Effect.map(taken.take(key, options), (holder) => leaseOf(key, holder)).pipe(
-        Measured.span("take", key, options.mode)
-      ),
+      taken
+        .take(key, options, (holder) => Effect.succeed(leaseOf(key, holder)))
+        .pipe(Measured.span("take", key, options.mode)),
     renew: (key, id, ttl) =>
       Effect.map(taken.renew(key, id, Duration.toMillis(ttl)), (holder) => leaseOf(key, holder)).pipe(
         Measured.span("renew", key)

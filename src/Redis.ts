@@ -119,8 +119,6 @@ const connect = Effect.fnUntraced(function* (options: Options, name: string) {
         maxRetriesPerRequest: 0,
         keepAlive: 10_000,
         connectTimeout: 2_000,
-        // a connection that is silent for so long after a command was sent is given up
-        socketTimeout: 10_000,
         retryStrategy: (times) => Math.min(20 * times, 500),
         autoResubscribe: true,
         connectionName: name
@@ -189,6 +187,9 @@ interface Evaluation {
 /** So many times within `answerWithin` it is looked whether answers are overdue. */
 const roundsOfWatch = 8
 
+/** A connection on which so many times `answerWithin` has passed without any answer is given up. */
+const mostSilence = 12
+
 /**
  * @since 0.1.0
  * @category constructors
@@ -227,6 +228,7 @@ export const make = Effect.fnUntraced(function* (
   const runFork = yield* FiberSet.makeRuntime<never>()
   const evaluations = new Set<Evaluation>()
   let round = 0
+  let lastHeard = 0
   let isWatching = false
   const watch = Effect.gen(function* () {
     while (evaluations.size > 0) {
@@ -236,6 +238,10 @@ export const make = Effect.fnUntraced(function* (
         // in the order of sending
         if (evaluation.round >= round - roundsOfWatch) break
         end(evaluation, timedOut(), undefined)
+        if (round - lastHeard > mostSilence * roundsOfWatch) {
+          lastHeard = round
+          client.disconnect(true)
+        }
       }
     }
     isWatching = false
@@ -259,7 +265,10 @@ export const make = Effect.fnUntraced(function* (
     const command = new Command("evalsha", [script.sha, keys.length, ...keys, ...parameters], { replyEncoding: "utf8" })
     client.sendCommand(command)
     command.promise.then(
-      (reply) => end(evaluation, undefined, reply),
+      (reply) => {
+        lastHeard = round
+        end(evaluation, undefined, reply)
+      },
       (cause: unknown) => {
         // who was told that there is no answer has gone on
         if (evaluation.answer === undefined) return

@@ -1,5 +1,6 @@
 /**
- * The gates of the locks, measured beside their peers in one run on one Redis: `node bench/locks/run.mjs`. Rates are
+ * The gates of the locks, measured beside their peers in one run on one Redis: `npm run bench:locks`, with `-- --quick` for
+ * a smoke run. Rates are
  * relative to the bare loop (`SET NX PX`, compare and delete) of the same run, measured in turns, the medians of several.
  */
 import * as Effect from "effect/Effect"
@@ -8,7 +9,9 @@ import { Mutex as LocalMutex } from "async-mutex"
 import { Redis as Client } from "ioredis"
 import { type ChildProcess, spawn } from "node:child_process"
 import { randomUUID } from "node:crypto"
+import { loadavg } from "node:os"
 import { createInterface } from "node:readline"
+import { setTimeout } from "node:timers/promises"
 import { fileURLToPath } from "node:url"
 import * as LockService from "../../src/LockService.ts"
 import * as Proxy from "../../test/servers/Proxy.ts"
@@ -27,9 +30,15 @@ const millisOf = async (run: () => Promise<unknown>): Promise<number> => {
 
 type Measured = Readonly<Record<Contender.Name, number>>
 
+interface Gate {
+  readonly text: string
+  readonly holds: (value: number, base: number) => boolean
+}
+
 interface Row {
   readonly work: string
-  readonly gate: string
+  readonly gate: Gate["text"] | undefined
+  readonly passes: boolean | undefined
   readonly values: Partial<Record<string, string>>
 }
 
@@ -51,13 +60,13 @@ const inTurns = async (
 
 const add = (
   work: string,
-  gate: string,
+  gate: Gate | undefined,
   measured: Partial<Measured>,
   show: (value: number, base: number) => string
 ): void => {
   const base = measured.bare ?? 0
   const values = Object.fromEntries(Object.entries(measured).map(([name, value]) => [name, show(value, base)]))
-  rows.push({ work, gate, values })
+  rows.push({ work, gate: gate?.text, passes: gate?.holds(measured["effect-credentials"] ?? Number.NaN, base), values })
   process.stderr.write(`${work}: ${JSON.stringify(values)}\n`)
 }
 
@@ -65,77 +74,84 @@ const add = (
 const rate = (value: number, base: number) => (base / value).toFixed(2)
 const total = (value: number, base: number) => `${(value / base).toFixed(3)} (${value.toFixed(0)} ms)`
 
-const pipelined = async (url: string, turns: number): Promise<void> => {
+/** Each way of locking for as long as `use` runs. */
+const withAll = async (
+  url: string,
+  use: (run: (name: Contender.Name, work: Contender.Work) => Promise<number>) => Promise<void>
+): Promise<void> => {
   const contenders = new Map(Contender.names.map((name) => [name, Contender.make(name, url)]))
-  const of = (name: Contender.Name): Contender.Contender => contenders.get(name) ?? Contender.make(name, url)
-  for (const name of Contender.names) for (let i = 0; i < 300; i++) await of(name).holdAndGo(randomUUID(), nothing)
-
-  const loop = (name: Contender.Name, how: "hold" | "holdAndGo", times: number) =>
-    millisOf(async () => {
-      const key = randomUUID()
-      for (let i = 0; i < times; i++) await of(name)[how](key, nothing)
-    })
-  add(
-    "uncontended acquire + release, awaited (rate)",
-    "≥ 0.85",
-    await inTurns(turns, Contender.names, (name) => loop(name, "hold", 1000)),
-    rate
-  )
-  add(
-    "uncontended, release not awaited (rate)",
-    "–",
-    await inTurns(turns, Contender.names, (name) => loop(name, "holdAndGo", 1000)),
-    rate
-  )
-  const keys = Array.from({ length: 1000 }, () => randomUUID())
-  add(
-    "100 tasks over 1,000 keys (rate)",
-    "≥ 0.75",
-    await inTurns(turns, Contender.names, (name) =>
-      millisOf(() =>
-        Promise.all(
-          Array.from({ length: 100 }, async (_, task) => {
-            for (let i = 0; i < 30; i++) await of(name).hold(keys[(task * 31 + i * 97) % 1000] ?? "", nothing)
-          })
-        )
-      )
-    ),
-    rate
-  )
-  const redis = new Client(url, { protocol: 2 })
-  const scripts = async () =>
-    [...(await redis.info("commandstats")).matchAll(/^cmdstat_(?:eval|evalsha):calls=(\d+)/gm)].reduce(
-      (sum, [, calls]) => sum + Number(calls),
-      0
-    )
-  let perGrant = 0
-  add(
-    "64 contenders, one key, one process, 0 ms hold (total)",
-    "≤ 0.15",
-    await inTurns(Math.min(turns, 3), Contender.names, async (name) => {
-      const key = randomUUID()
-      const before = await scripts()
-      const rounds = 5
-      const took = await millisOf(() =>
-        Promise.all(
-          Array.from({ length: 64 }, async () => {
-            for (let round = 0; round < rounds; round++) await of(name).holdAndGo(key, nothing)
-          })
-        )
-      )
-      if (name === "effect-credentials") perGrant = ((await scripts()) - before) / (64 * rounds)
-      return took
-    }),
-    total
-  )
-  rows.push({
-    work: "… Redis commands a grant",
-    gate: "≤ 0.05",
-    values: { "effect-credentials": perGrant.toFixed(3) }
-  })
-  await redis.quit()
+  const run = async (name: Contender.Name, work: Contender.Work) => (await contenders.get(name)?.run(work)) ?? 0
+  // the compiler has seen it all before it counts
+  for (const how of ["taken", "scoped"] as const) {
+    for (const name of Contender.names) await run(name, { tasks: 10, times: 200, how, key: () => randomUUID() })
+  }
+  await use(run)
   for (const contender of contenders.values()) await contender.close()
 }
+
+const uncontended = (url: string, turns: number): Promise<void> =>
+  withAll(url, async (run) => {
+    const loop = async (how: Contender.Work["how"], name: Contender.Name) => {
+      const key = randomUUID()
+      return millisOf(() => run(name, { tasks: 1, times: 1000, how, key: () => key }))
+    }
+    add(
+      "uncontended acquire + release, awaited (rate)",
+      { text: "≥ 0.85", holds: (value, base) => base / value >= 0.85 },
+      await inTurns(turns, Contender.names, (name) => loop("taken", name)),
+      rate
+    )
+    add(
+      "… in a scope, release sent (rate)",
+      undefined,
+      await inTurns(turns, Contender.names, (name) => loop("scoped", name)),
+      rate
+    )
+    const keys = Array.from({ length: 1000 }, () => randomUUID())
+    for (const how of ["taken", "scoped"] as const) {
+      add(
+        how === "taken" ? "100 tasks over 1,000 keys, awaited (rate)" : "… in a scope, release sent (rate)",
+        { text: "≥ 0.75", holds: (value, base) => base / value >= 0.75 },
+        await inTurns(turns, Contender.names, (name) =>
+          millisOf(() =>
+            run(name, { tasks: 100, times: 30, how, key: (task, time) => keys[(task * 31 + time * 97) % 1000] ?? "" })
+          )
+        ),
+        rate
+      )
+    }
+  })
+
+const contended = (url: string, turns: number): Promise<void> =>
+  withAll(url, async (run) => {
+    const redis = new Client(url, { protocol: 2 })
+    const scripts = async () =>
+      [...(await redis.info("commandstats")).matchAll(/^cmdstat_(?:eval|evalsha):calls=(\d+)/gm)].reduce(
+        (sum, [, calls]) => sum + Number(calls),
+        0
+      )
+    const [tasks, times] = [64, 5]
+    let perGrant = 0
+    add(
+      "64 contenders, one key, one process, 0 ms hold (total)",
+      { text: "≤ 0.15", holds: (value, base) => value / base <= 0.15 },
+      await inTurns(Math.min(turns, 3), Contender.names, async (name) => {
+        const key = randomUUID()
+        const before = await scripts()
+        const took = await millisOf(() => run(name, { tasks, times, how: "scoped", key: () => key }))
+        if (name === "effect-credentials") perGrant = ((await scripts()) - before) / (tasks * times)
+        return took
+      }),
+      total
+    )
+    add(
+      "… Redis commands a grant",
+      { text: "≤ 0.05", holds: (value) => value <= 0.05 },
+      { "effect-credentials": perGrant },
+      (value) => value.toFixed(3)
+    )
+    await redis.quit()
+  })
 
 const farAway = async (port: number, turns: number): Promise<void> =>
   Effect.runPromise(
@@ -144,40 +160,37 @@ const farAway = async (port: number, turns: number): Promise<void> =>
         const proxy = yield* Proxy.listen({ host: "127.0.0.1", port })
         // half of it each way; a timer's millisecond is a little longer
         yield* proxy.delay(0.5)
-        const url = `redis://127.0.0.1:${proxy.port}`
-        yield* Effect.promise(async () => {
-          const contenders = new Map(Contender.names.map((name) => [name, Contender.make(name, url)]))
-          add(
-            "uncontended over a slow network, release not awaited (rate)",
-            "≥ 1.7",
-            await inTurns(turns, Contender.names, (name) =>
-              millisOf(async () => {
-                for (let i = 0; i < 200; i++) await contenders.get(name)?.holdAndGo(randomUUID(), nothing)
-              })
-            ),
-            rate
+        yield* Effect.promise(() =>
+          withAll(`redis://127.0.0.1:${proxy.port}`, async (run) =>
+            add(
+              "uncontended at 1 ms round trip, release sent (rate)",
+              { text: "≥ 1.7", holds: (value, base) => base / value >= 1.7 },
+              await inTurns(turns, Contender.names, (name) =>
+                millisOf(() => run(name, { tasks: 1, times: 200, how: "scoped", key: () => randomUUID() }))
+              ),
+              rate
+            )
           )
-          for (const contender of contenders.values()) await contender.close()
-        })
+        )
       })
     )
   )
 
 interface Worker {
   readonly child: ChildProcess
+  readonly lines: ReadonlyArray<string>
   readonly said: (beginning: string) => Promise<string>
 }
 
 const spawnWorker = (...parameters: ReadonlyArray<string | number>): Worker => {
   const file = fileURLToPath(new URL("worker.js", import.meta.url))
-  const child = spawn(process.execPath, [file, ...parameters.map(String)], {
-    stdio: ["pipe", "pipe", "inherit"]
-  })
+  const child = spawn(process.execPath, [file, ...parameters.map(String)], { stdio: ["pipe", "pipe", "inherit"] })
   const lines: Array<string> = []
   const reader = createInterface({ input: child.stdout })
   reader.on("line", (line) => lines.push(line))
   return {
     child,
+    lines,
     said: (beginning) =>
       new Promise((resolve) => {
         const check = () => {
@@ -191,9 +204,9 @@ const spawnWorker = (...parameters: ReadonlyArray<string | number>): Worker => {
 }
 
 /** How long all took together, and the longest wait of one. */
-const processes = async (url: string, name: Contender.Name, count: number, rounds: number, holdMillis: number) => {
+const processes = async (url: string, name: Contender.Name, count: number, times: number, holdMillis: number) => {
   const key = randomUUID()
-  const workers = Array.from({ length: count }, () => spawnWorker(url, name, key, 16, rounds, holdMillis))
+  const workers = Array.from({ length: count }, () => spawnWorker(url, name, key, "run", 10_000, times, holdMillis))
   await Promise.all(workers.map(({ said }) => said("ready")))
   let longest = 0
   const took = await millisOf(async () => {
@@ -202,6 +215,52 @@ const processes = async (url: string, name: Contender.Name, count: number, round
     longest = Math.max(...said.map((line) => Number(line.split(" ")[1])))
   })
   return { took, longest }
+}
+
+const shortTtl = 1000
+
+/** By how much the next holder comes after the time of one that was killed. */
+const killed = async (url: string, name: Contender.Name): Promise<number> => {
+  const redis = new Client(url, { protocol: 2 })
+  await redis.flushall()
+  const key = randomUUID()
+  const holder = spawnWorker(url, name, key, "hold", shortTtl)
+  await holder.said("held")
+  const next = Contender.make(name, url, shortTtl)
+  const granted = next.run({ tasks: 1, times: 1, how: "scoped", key: () => key }).then(() => performance.now())
+  await setTimeout(750)
+  holder.child.kill("SIGKILL")
+  await setTimeout(30)
+  const [asked, left] = [performance.now(), await leftOf(redis, name, key)]
+  const at = await granted
+  await next.close()
+  await redis.quit()
+  return at - asked - left
+}
+
+/** How long the holder of a key has left by the clock of Redis, in milliseconds. */
+const leftOf = async (redis: Client, name: Contender.Name, key: string): Promise<number> => {
+  if (name !== "effect-credentials") return redis.pttl(name === "redis-semaphore" ? `mutex:${key}` : key)
+  const [state = ""] = await redis.keys("lk:*:s")
+  const [[seconds, micros], value] = await Promise.all([redis.time(), redis.get(state)])
+  return Number(value?.split(" ")[2]) - Number(seconds) * 1000 - Number(micros) / 1000
+}
+
+/** Whether a holder that was stopped past its time did a side effect after the next one had it. */
+const stopped = async (url: string): Promise<boolean> => {
+  const key = randomUUID()
+  const holder = spawnWorker(url, "effect-credentials", key, "hold", shortTtl)
+  await holder.said("effect")
+  const next = Contender.make("effect-credentials", url, shortTtl)
+  const granted = next.run({ tasks: 1, times: 1, how: "scoped", key: () => key }).then(() => process.hrtime.bigint())
+  await setTimeout(100)
+  holder.child.kill("SIGSTOP")
+  const at = await granted
+  holder.child.kill("SIGCONT")
+  await holder.said("lost")
+  holder.child.kill("SIGKILL")
+  await next.close()
+  return holder.lines.every((line) => !line.startsWith("effect") || BigInt(line.split(" ")[1] ?? "0") < at)
 }
 
 /** In one process nobody asks Redis: beside a mutex that knows neither fences nor shares. */
@@ -219,8 +278,9 @@ const local = async (): Promise<void> => {
     )
   )
   rows.push({
-    work: "memory layer, uncontended, µs each (async-mutex beside it)",
-    gate: "–",
+    work: "in memory, in a scope, µs each",
+    gate: undefined,
+    passes: undefined,
     values: {
       "effect-credentials": ((1000 * mine) / times).toFixed(1),
       "async-mutex": ((1000 * theirs) / times).toFixed(1)
@@ -230,12 +290,23 @@ const local = async (): Promise<void> => {
 
 const print = (): void => {
   const columns = [...Contender.names, "async-mutex"]
+  const verdict = (passes: boolean | undefined) => (passes === undefined ? "" : passes ? "pass" : "miss")
   const lines = [
-    ["work", "gate", ...columns],
-    ["---", "---", ...columns.map(() => "---")],
-    ...rows.map(({ gate, values, work }) => [work, gate, ...columns.map((name) => values[name] ?? "")])
+    ["work", "gate", "", ...columns],
+    ["---", "---", "---", ...columns.map(() => "---")],
+    ...rows.map(({ gate, passes, values, work }) => [
+      work,
+      gate ?? "",
+      verdict(passes),
+      ...columns.map((name) => values[name] ?? "")
+    ])
   ]
   process.stdout.write(`${lines.map((line) => `| ${line.join(" | ")} |`).join("\n")}\n`)
+  process.stdout.write(
+    `load of the machine: ${loadavg()
+      .map((load) => load.toFixed(1))
+      .join(" ")}\n`
+  )
 }
 
 await Effect.runPromise(
@@ -245,20 +316,47 @@ await Effect.runPromise(
       const url = Redacted.value(server.url)
       const turns = quick ? 3 : 9
       yield* Effect.promise(async () => {
-        await pipelined(url, turns)
+        await uncontended(url, turns)
+        await contended(url, turns)
         await farAway(server.port, Math.min(turns, 3))
         const some = quick ? (["effect-credentials", "bare"] as const) : Contender.names
         add(
           "4 processes × 16 contenders, one key (total)",
-          "≤ 0.20",
+          { text: "≤ 0.20", holds: (value, base) => value / base <= 0.2 },
           await inTurns(quick ? 1 : 3, some, async (name) => (await processes(url, name, 4, 20, 0)).took),
           total
         )
         add(
           "longest wait, 2 × 16 contenders, 5 ms hold (ms)",
-          "≤ 250 ms",
-          await inTurns(1, some, async (name) => (await processes(url, name, 2, 5, 5)).longest),
+          { text: "≤ 250", holds: (value) => value <= 250 },
+          await inTurns(quick ? 1 : 3, some, async (name) => (await processes(url, name, 2, 5, 5)).longest),
           (value) => value.toFixed(0)
+        )
+        const kills = new Map<string, Array<number>>()
+        add(
+          "holder killed: the next comes after its time (ms, median)",
+          { text: "≤ 10", holds: (value) => value <= 10 },
+          await inTurns(quick ? 1 : 5, some, async (name) => {
+            const after = await killed(url, name)
+            kills.set(name, [...(kills.get(name) ?? []), after])
+            return after
+          }),
+          (value) => value.toFixed(1)
+        )
+        add(
+          "… at most",
+          { text: "≤ 10", holds: (value) => value <= 10 },
+          Object.fromEntries([...kills].map(([name, all]) => [name, Math.max(...all)])),
+          (value) => value.toFixed(1)
+        )
+        const stops = quick ? 1 : 5
+        let blind = 0
+        for (let stop = 0; stop < stops; stop++) if (!(await stopped(url))) blind++
+        add(
+          "holder stopped past its time: side effects before it finds out",
+          { text: "0", holds: (value) => value === 0 },
+          { "effect-credentials": blind },
+          (value) => `${value} of ${stops}`
         )
         await local()
       })

@@ -1,33 +1,29 @@
-/** A process of contenders for one key: waits for `go` on its input, and says when all are through. */
+/**
+ * A process of contenders for one key.
+ *
+ * - `run`: waits for `go` on its input, then holds again and again, and says the longest wait
+ * - `hold`: holds until it is ended
+ */
 import { once } from "node:events"
-import { setTimeout } from "node:timers/promises"
 import * as Contender from "./Contender.ts"
 
-const [url = "", wanted = "", key = "", contenders = "1", rounds = "1", holdMillis = "0"] = process.argv.slice(2)
+const [url = "", wanted = "", key = "", role = "run", ttl = "10000", times = "1", holdMillis = "0"] =
+  process.argv.slice(2)
 const name = Contender.names.find((one) => one === wanted) ?? "bare"
-const contender = Contender.make(name, url)
-const use = () => (holdMillis === "0" ? Promise.resolve() : setTimeout(Number(holdMillis)).then(() => undefined))
+const contender = Contender.make(name, url, Number(ttl))
 
-// the compiler has seen it all before it counts
-for (let round = 0; round < 20; round++) {
-  await Promise.all(
-    Array.from({ length: 16 }, () => contender.holdAndGo(`warm:${process.pid}`, () => Promise.resolve()))
-  )
+if (role === "hold") {
+  await contender.holdOn(key)
+  process.stdout.write("held\n")
+  await once(process, "SIGTERM")
 }
+
+const work = { tasks: 16, how: "scoped" } as const
+// the compiler has seen it all before it counts
+await contender.run({ ...work, times: 20, key: () => `warm:${process.pid}` })
 process.stdout.write("ready\n")
 await once(process.stdin, "data")
-let longest = 0
-await Promise.all(
-  Array.from({ length: Number(contenders) }, async () => {
-    for (let round = 0; round < Number(rounds); round++) {
-      const since = performance.now()
-      await contender.holdAndGo(key, () => {
-        longest = Math.max(longest, performance.now() - since)
-        return use()
-      })
-    }
-  })
-)
+const longest = await contender.run({ ...work, times: Number(times), key: () => key, holdMillis: Number(holdMillis) })
 process.stdout.write(`done ${longest}\n`)
 await contender.close()
 process.exit(0)

@@ -33,7 +33,7 @@ export class Holder {
   #state: "held" | "released" | "lost" = "held"
   // most holders are lent by nobody and watched by nobody
   #lentTo: Set<string> | undefined
-  #listeners: Set<() => void> | undefined
+  #listeners: Array<() => void> | undefined
 
   constructor(fields: Pick<Holder, "id" | "mode" | "fence" | "deadline" | "share">) {
     this.id = fields.id
@@ -68,9 +68,12 @@ export class Holder {
 
   /** Calls when the hold is over, once; the result takes that back. */
   onClose(listener: () => void): () => void {
-    const listeners = (this.#listeners ??= new Set())
-    listeners.add(listener)
-    return () => listeners.delete(listener)
+    const listeners = (this.#listeners ??= [])
+    listeners.push(listener)
+    return () => {
+      const at = listeners.indexOf(listener)
+      if (at >= 0) listeners.splice(at, 1)
+    }
   }
 
   close(state: "released" | "lost"): void {

@@ -58,7 +58,7 @@ export class KeyActor {
   /** What was asked for contenders that pass beside a lender. */
   #passing: Map<Contender, Pending> | undefined
   /** Contenders of whom it is not known yet whether they have to wait. */
-  #undecided: Set<Contender> | undefined
+  #undecided: Array<Contender> = []
   #lastFence = 0
 
   constructor(key: string, host: Host) {
@@ -89,7 +89,7 @@ export class KeyActor {
     this.#queue.add(contender)
     this.#serve()
     if (!this.#queue.has(contender)) return
-    if (this.#mayNotWait(contender)) this.#undecided = (this.#undecided ?? new Set()).add(contender)
+    if (this.#mayNotWait(contender)) this.#undecided.push(contender)
     else contender.mustWait()
   }
 
@@ -147,7 +147,7 @@ export class KeyActor {
 
   #dequeue(contender: Contender): boolean {
     if (!this.#queue.remove(contender)) return false
-    this.#undecided?.delete(contender)
+    this.#decided(contender)
     this.#passing?.get(contender)?.withdraw()
     this.#passing?.delete(contender)
     return true
@@ -190,7 +190,7 @@ export class KeyActor {
         const grant = this.#grantFor(contender)
         if (grant !== undefined) {
           this.#queue.remove(contender)
-          this.#undecided?.delete(contender)
+          this.#decided(contender)
           this.#grant(contender, grant)
           continue
         }
@@ -323,7 +323,7 @@ export class KeyActor {
 
   #fail(error: LockUnavailable): void {
     const waiting = this.#queue.clear()
-    this.#undecided?.clear()
+    this.#undecided.length = 0
     for (const contender of waiting) {
       this.#passing?.get(contender)?.withdraw()
       this.#passing?.delete(contender)
@@ -356,11 +356,7 @@ export class KeyActor {
 
   /** Nothing is kept that nobody waits for. */
   #settle(): void {
-    for (const contender of this.#undecided ?? []) {
-      if (this.#mayNotWait(contender)) continue
-      this.#undecided?.delete(contender)
-      contender.mustWait()
-    }
+    if (this.#undecided.length > 0) this.#decide()
     for (const mode of modes) {
       const pending = this.#pendingOf(mode)
       if (pending === undefined || this.#queue.hasMode(mode)) continue
@@ -370,6 +366,20 @@ export class KeyActor {
     if (this.#share?.holders === 0) this.#retire()
     if (this.#holders.length > 0 || this.#queue.length > 0 || this.#loans.hasElsewhere) return
     this.#host.idle(this)
+  }
+
+  /** Tells those of whom it is known by now that they have to wait. */
+  #decide(): void {
+    for (const contender of this.#undecided.slice()) {
+      if (this.#mayNotWait(contender)) continue
+      this.#decided(contender)
+      contender.mustWait()
+    }
+  }
+
+  #decided(contender: Contender): void {
+    const at = this.#undecided.indexOf(contender)
+    if (at >= 0) this.#undecided.splice(at, 1)
   }
 
   /** Whether it may yet be granted without a wait. */

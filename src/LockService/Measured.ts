@@ -3,6 +3,7 @@
  *
  * @since 0.1.0
  */
+import * as Effect from "effect/Effect"
 import * as Metrics from "../Metrics.ts"
 import * as Span from "../Span.ts"
 import type { Mode } from "./Authority.ts"
@@ -29,6 +30,18 @@ export const kindOf = (key: Key): Kind => (key.startsWith("refresh:") ? "refresh
  */
 export const waiting = (kind: Kind, by: 1 | -1): void => Metrics.lockWaiters.move(by, kind)
 
+/** Looked up once: a lease takes little longer than to look a metric up. */
+const instrumentsOf = (kind: Kind, mode: Mode) => ({
+  waited: Metrics.lockWaitSeconds.of(kind, mode),
+  held: Metrics.lockHoldSeconds.of(kind, mode),
+  lost: Metrics.locksLost.of(kind, mode)
+})
+
+const instruments = {
+  credential: { exclusive: instrumentsOf("credential", "exclusive"), shared: instrumentsOf("credential", "shared") },
+  refresh: { exclusive: instrumentsOf("refresh", "exclusive"), shared: instrumentsOf("refresh", "shared") }
+}
+
 /**
  * A hold begins that was waited for since a time; its end is seen too.
  *
@@ -36,21 +49,27 @@ export const waiting = (kind: Kind, by: 1 | -1): void => Metrics.lockWaiters.mov
  */
 export const began = (kind: Kind, holder: Holder, since: number, now: () => number): void => {
   const at = now()
-  const { mode } = holder
-  Metrics.lockWaitSeconds.update((at - since) / 1000, kind, mode)
+  const { held, lost, waited } = instruments[kind][holder.mode]
+  waited((at - since) / 1000)
   holder.onClose(() => {
-    Metrics.lockHoldSeconds.update((now() - at) / 1000, kind, mode)
-    if (holder.state === "lost") Metrics.locksLost.update(1, kind, mode)
+    held((now() - at) / 1000)
+    if (holder.state === "lost") lost(1)
   })
 }
 
 /**
- * The span of an operation.
+ * The span of an operation; while nobody traces, nothing is made for it.
  *
  * @since 0.1.0
  * @category combinators
  */
-export const span = (operation: string, key: Key, mode?: Mode) =>
-  Span.within(`LockService.${operation}`, {
-    attributes: { "lock.kind": kindOf(key), ...(mode !== undefined && { "lock.mode": mode }) }
-  })
+export const span =
+  (operation: string, key: Key, mode?: Mode) =>
+  <A, E, R>(self: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
+    Effect.withFiberRuntime((fiber) =>
+      Span.isTraced(fiber)
+        ? Span.within(`LockService.${operation}`, {
+            attributes: { "lock.kind": kindOf(key), ...(mode !== undefined && { "lock.mode": mode }) }
+          })(self)
+        : self
+    )

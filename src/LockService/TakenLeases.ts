@@ -22,10 +22,12 @@ import * as Wait from "./Wait.ts"
  * @category ports
  */
 export interface TakenLeases {
-  readonly take: (
+  /** Goes on with what was granted, uninterruptibly. */
+  readonly take: <A>(
     key: Key,
-    options: Options & { readonly ttl: Duration.DurationInput }
-  ) => Effect.Effect<Holder, LockTimeout | LockUnavailable>
+    options: Options & { readonly ttl: Duration.DurationInput },
+    then: (holder: Holder) => Effect.Effect<A>
+  ) => Effect.Effect<A, LockTimeout | LockUnavailable>
   readonly renew: (key: Key, id: string, ttl: number) => Effect.Effect<Holder, LeaseLost | LockUnavailable>
   readonly release: (key: Key, id: string) => Effect.Effect<void, LeaseLost | LockUnavailable>
   readonly adopt: (taken: Taken) => Effect.Effect<void>
@@ -61,15 +63,13 @@ export const makeHere = (parts: Parts): TakenLeases => {
   }
 
   return {
-    take: (key, options) =>
-      Effect.suspend(() =>
-        Wait.make(
-          desk,
-          new ActorLine(actors, key, (holder) => begin(key, holder)),
-          options,
-          Duration.toMillis(options.ttl),
-          Effect.succeed
-        )
+    take: (key, options, then) =>
+      Wait.make(
+        desk,
+        () => new ActorLine(actors, key, (holder) => begin(key, holder)),
+        options,
+        Duration.toMillis(options.ttl),
+        then
       ),
     renew: (key, id, ttl) =>
       Effect.suspend(() => {
@@ -192,16 +192,8 @@ export const makeThere = (port: Standing, parts: Parts): TakenLeases => {
   const listener = { begins: begin, ends: (holder: Holder) => end(holder, "released") }
 
   return {
-    take: (key, options) =>
-      Effect.suspend(() =>
-        Wait.make(
-          desk,
-          new AuthorityLine(authority, key, listener),
-          options,
-          Duration.toMillis(options.ttl),
-          Effect.succeed
-        )
-      ),
+    take: (key, options, then) =>
+      Wait.make(desk, () => new AuthorityLine(authority, key, listener), options, Duration.toMillis(options.ttl), then),
     renew: (key, id, ttl) =>
       port.renew(key, id, ttl).pipe(
         Effect.tapErrorTag("LeaseLost", () => Effect.sync(() => endKnown(id, "lost"))),

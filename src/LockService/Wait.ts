@@ -141,7 +141,7 @@ export interface Desk {
  */
 export const make = <A, R>(
   desk: Desk,
-  line: Line,
+  lineUp: () => Line,
   options: Options,
   ttl: number,
   then: (holder: Holder) => Effect.Effect<A, never, R>
@@ -153,6 +153,7 @@ export const make = <A, R>(
       Effect.matchCauseEffect(
         Effect.interruptible(
           Effect.async<Holder, LockTimeout | LockUnavailable>((resume) => {
+            const line = lineUp()
             wait = new Wait(desk, line, options, ttl, resume)
             line.enter(wait)
           })

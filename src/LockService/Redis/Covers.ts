@@ -13,7 +13,7 @@ import { arrayOf, retryMillis, type Session } from "./Session.ts"
  * @since 0.1.0
  * @category constants
  */
-export const cohort = { grants: 32, millis: 50 } as const
+export const cohort = { grants: 128, millis: 50 } as const
 
 /**
  * A grant of Redis.
