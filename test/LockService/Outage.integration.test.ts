@@ -1,6 +1,5 @@
 /** Two services at one Redis that goes away and comes back, and what they may and may not believe meanwhile. */
 import { assert, describe, it } from "@effect/vitest"
-import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
@@ -15,29 +14,7 @@ import * as Redis from "../../src/Redis.ts"
 import * as Proxy from "../servers/Proxy.ts"
 import * as Server from "../servers/Redis.ts"
 import { fails, hasPassed, hold, queue, settle } from "./Contract.ts"
-
-const millis = () => Number(process.hrtime.bigint()) / 1e6
-
-const timed = <A, E, R>(effect: Effect.Effect<A, E, R>) =>
-  Effect.suspend(() => {
-    const since = millis()
-    return Effect.map(effect, (value) => ({ value, took: millis() - since }))
-  })
-
-/** A lock service of its own, as another process would have. */
-const service = (url: Redacted.Redacted, options: LockServiceRedis.Options = { ttl: "2 seconds" }) =>
-  Effect.map(Layer.build(Layer.provideMerge(LockServiceRedis.layer(options), Redis.layer({ url }))), (context) => ({
-    locks: Context.get(context, LockService.LockService),
-    redis: Context.get(context, Redis.Redis)
-  }))
-
-const evaluations = (redis: Redis.Redis["Type"]) =>
-  Effect.map(redis.command("INFO", "commandstats"), (info) =>
-    [...String(info).matchAll(/^cmdstat_(eval|evalsha):calls=(\d+)/gm)].reduce(
-      (sum, [, , calls]) => sum + Number(calls),
-      0
-    )
-  )
+import { evaluations, service, timed } from "./Services.ts"
 
 /** Waits that hang on the server are answered within this, whatever is down. */
 const bound = 5_000

@@ -11,6 +11,8 @@ export interface Proxy {
   readonly port: number
   /** Resets every connection there is; new ones go through. */
   readonly cut: Effect.Effect<void>
+  /** Resets the clients' ends alone: the server believes in its connections still. */
+  readonly orphan: Effect.Effect<void>
   /** Lets no byte through, in either direction, and keeps connections open: also new ones. `resume` lets go of what waits. */
   readonly pause: Effect.Effect<void>
   readonly resume: Effect.Effect<void>
@@ -42,6 +44,8 @@ export const listen = (target: {
 
 const start = async (target: { readonly host: string; readonly port: number }) => {
   const sockets = new Set<Net.Socket>()
+  const clients = new Set<Net.Socket>()
+  const orphaned = new WeakSet<Net.Socket>()
   let millis = 0
   let commits: "reset" | "silence" | "none" = "none"
   let lost = 0
@@ -53,6 +57,7 @@ const start = async (target: { readonly host: string; readonly port: number }) =
   const server = Net.createServer({ noDelay: true }, (client) => {
     const upstream = Net.connect({ ...target, noDelay: true })
     let doomed = false
+    clients.add(client)
     for (const [from, to] of [
       [client, upstream],
       [upstream, client]
@@ -80,7 +85,8 @@ const start = async (target: { readonly host: string; readonly port: number }) =
       from.on("error", () => {})
       from.on("close", () => {
         sockets.delete(from)
-        inTurn(() => destroy(to))
+        clients.delete(from)
+        if (!orphaned.has(from)) inTurn(() => destroy(to))
       })
     }
   })
@@ -93,6 +99,12 @@ const start = async (target: { readonly host: string; readonly port: number }) =
   const proxy: Proxy = {
     port: address === null || typeof address === "string" ? 0 : address.port,
     cut: Effect.sync(() => sockets.forEach(destroy)),
+    orphan: Effect.sync(() => {
+      for (const client of clients) {
+        orphaned.add(client)
+        destroy(client)
+      }
+    }),
     pause: Effect.sync(() => {
       open()
       gate = new Promise((resolve) => {
