@@ -7,6 +7,7 @@ import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import * as TestClock from "effect/TestClock"
 import * as CircuitBreaker from "../src/CircuitBreaker.ts"
+import * as Kept from "../src/CircuitBreaker/Circuits.ts"
 import * as Sql from "../src/CircuitBreaker/Sql.ts"
 import { UserId } from "../src/Credential.ts"
 import { CredentialsManager } from "../src/CredentialsManager.ts"
@@ -18,7 +19,7 @@ import * as EmbeddedDatabase from "./EmbeddedDatabase.ts"
 import * as ScriptedHandler from "./ScriptedHandler.ts"
 import { accessToken, adjust, answer, given, oauth2, userId, world } from "./ScriptedHandler.ts"
 
-suite("memory", Layer.effect(Circuits, CircuitBreaker.makeMemory))
+suite("memory", Layer.effect(Circuits, Kept.makeMemory))
 
 suite("embedded", Layer.provide(Layer.effect(Circuits, Sql.make({ clock: "process" })), EmbeddedDatabase.layer))
 
@@ -30,7 +31,7 @@ const aProvider = (tokenUrl: string) =>
 const acme = aProvider("https://acme.test/token")
 
 /** A breaker, and calls through it to an endpoint that is up or down. */
-const endpoint = (circuits: CircuitBreaker.Circuits, provider = acme) => {
+const endpoint = (circuits: Kept.Circuits, provider = acme) => {
   const { guard, stateOf } = CircuitBreaker.make(circuits)
   const seen = { calls: 0, failsWith: Option.none<ProviderError["reason"]>(), takes: 0 }
   const call = (grant: string, onDemand = false) =>
@@ -58,7 +59,7 @@ describe("an endpoint", () => {
     "is left alone after five grants failed there in a row, tried after the pause, and open to all once it answers",
     () =>
       Effect.gen(function* () {
-        const { call, seen, state } = endpoint(yield* CircuitBreaker.makeMemory)
+        const { call, seen, state } = endpoint(yield* Kept.makeMemory)
         seen.failsWith = Option.some("timeout")
         yield* failing(call, 4)
         assert.strictEqual(yield* state, "closed")
@@ -93,7 +94,7 @@ describe("an endpoint", () => {
 
   it.effect("that stays down is tried at pauses that double up to a minute", () =>
     Effect.gen(function* () {
-      const { call, seen } = endpoint(yield* CircuitBreaker.makeMemory)
+      const { call, seen } = endpoint(yield* Kept.makeMemory)
       seen.failsWith = Option.some("unreachable")
       yield* failing(call, 5)
       for (let second = 0; second < 600; second++) {
@@ -108,7 +109,7 @@ describe("an endpoint", () => {
 
   it.effect("is not left alone for the sake of one grant, of failures far apart, or while it answers in between", () =>
     Effect.gen(function* () {
-      const { call, seen, state } = endpoint(yield* CircuitBreaker.makeMemory)
+      const { call, seen, state } = endpoint(yield* Kept.makeMemory)
       seen.failsWith = Option.some("unreachable")
       for (let count = 0; count < 50; count++) yield* Effect.flip(call("the one"))
       assert.strictEqual(seen.calls, 50)
@@ -127,7 +128,7 @@ describe("an endpoint", () => {
   for (const reason of ["throttled", "rejected", "invalid_client"] as const) {
     it.effect(`that answers ${reason} answers: nobody else is held up for it`, () =>
       Effect.gen(function* () {
-        const { call, seen, state } = endpoint(yield* CircuitBreaker.makeMemory)
+        const { call, seen, state } = endpoint(yield* Kept.makeMemory)
         seen.failsWith = Option.some(reason)
         yield* failing(call, 20)
         assert.strictEqual(seen.calls, 20)
@@ -138,7 +139,7 @@ describe("an endpoint", () => {
 
   it.effect("is another one at another origin: a tenant's own host that is down is in nobody's way", () =>
     Effect.gen(function* () {
-      const circuits = yield* CircuitBreaker.makeMemory
+      const circuits = yield* Kept.makeMemory
       const broken = endpoint(circuits, aProvider("https://broken.acme.test/token"))
       const sound = endpoint(circuits, aProvider("https://sound.acme.test/token"))
       broken.seen.failsWith = Option.some("unreachable")
@@ -151,7 +152,7 @@ describe("an endpoint", () => {
 
   it.effect("is tried on demand before the pause is over, at most once a second", () =>
     Effect.gen(function* () {
-      const { call, seen } = endpoint(yield* CircuitBreaker.makeMemory)
+      const { call, seen } = endpoint(yield* Kept.makeMemory)
       seen.failsWith = Option.some("unreachable")
       yield* failing(call, 5)
       for (let count = 0; count < 40; count++) {
@@ -168,7 +169,7 @@ describe("an endpoint", () => {
 
   it.effect("gets at most so many calls at once, and the others learn from them", () =>
     Effect.gen(function* () {
-      const { call, seen } = endpoint(yield* CircuitBreaker.makeMemory)
+      const { call, seen } = endpoint(yield* Kept.makeMemory)
       seen.failsWith = Option.some("timeout")
       seen.takes = 60_000
       const calls = yield* Effect.fork(
@@ -188,7 +189,7 @@ describe("an endpoint", () => {
 
   it.effect("whose try was interrupted is tried by somebody else", () =>
     Effect.gen(function* () {
-      const { call, seen } = endpoint(yield* CircuitBreaker.makeMemory)
+      const { call, seen } = endpoint(yield* Kept.makeMemory)
       seen.failsWith = Option.some("unreachable")
       yield* failing(call, 5)
       yield* adjust("7 seconds")
@@ -205,7 +206,7 @@ describe("an endpoint", () => {
 
   it.effect("is known to all processes within a second, and tried by one of them", () =>
     Effect.gen(function* () {
-      const circuits = yield* CircuitBreaker.makeMemory
+      const circuits = yield* Kept.makeMemory
       const all = Array.from({ length: 4 }, () => endpoint(circuits))
       const calls = () => all.reduce((sum, { seen }) => sum + seen.calls, 0)
       for (const { call, seen } of all) {

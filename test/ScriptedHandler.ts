@@ -16,6 +16,7 @@ import * as TestClock from "effect/TestClock"
 import * as AuditLog from "../src/AuditLog.ts"
 import * as AuthorizationStore from "../src/AuthorizationStore.ts"
 import * as CircuitBreaker from "../src/CircuitBreaker.ts"
+import * as Circuits from "../src/CircuitBreaker/Circuits.ts"
 import * as Cipher from "../src/Cipher.ts"
 import { CredentialId, type NewCredential, ProviderId, UserId } from "../src/Credential.ts"
 import { CredentialsManager } from "../src/CredentialsManager.ts"
@@ -153,7 +154,7 @@ export interface Reach {
 export interface Engine {
   readonly driver: Driver
   readonly heartbeats: Processes.Heartbeats
-  readonly circuits: CircuitBreaker.Circuits
+  readonly circuits: Circuits.Circuits
   readonly ports: Context.Context<
     | Cipher.Cipher
     | LockService.LockService
@@ -167,7 +168,7 @@ export const engine: Effect.Effect<Engine, never, Scope.Scope> = Effect.gen(func
   return {
     driver: yield* Memory.make,
     heartbeats: yield* Processes.makeMemory,
-    circuits: yield* CircuitBreaker.makeMemory,
+    circuits: yield* Circuits.makeMemory,
     ports: yield* Layer.build(
       Layer.mergeAll(
         Layer.provideMerge(AuthorizationStore.layerMemory, Cipher.layerMemory),

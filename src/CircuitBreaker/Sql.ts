@@ -10,6 +10,7 @@ import * as Effect from "effect/Effect"
 import type * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as CircuitBreaker from "../CircuitBreaker.ts"
+import type * as Circuits from "./Circuits.ts"
 import type { FailureReason } from "../Credential.ts"
 import * as EngineClock from "../Database/EngineClock.ts"
 import * as Statement from "../Database/Statement.ts"
@@ -41,7 +42,7 @@ const table = Table.make<Row>({
 
 const dateOf = (millis: number | null) => (millis === null ? null : new Date(millis))
 
-const toRow = ({ circuit, origin, provider, version }: CircuitBreaker.CircuitRow): Row => ({
+const toRow = ({ circuit, origin, provider, version }: Circuits.CircuitRow): Row => ({
   provider,
   origin,
   version,
@@ -53,7 +54,7 @@ const toRow = ({ circuit, origin, provider, version }: CircuitBreaker.CircuitRow
   trialUntil: dateOf(circuit.trialUntil)
 })
 
-const fromRow = (row: Row): CircuitBreaker.CircuitRow => ({
+const fromRow = (row: Row): Circuits.CircuitRow => ({
   provider: row.provider,
   origin: row.origin,
   version: row.version,
@@ -73,14 +74,12 @@ const fromRow = (row: Row): CircuitBreaker.CircuitRow => ({
  * @since 0.1.0
  * @category constructors
  */
-export const make = (
-  options: EngineClock.Options
-): Effect.Effect<CircuitBreaker.Circuits, never, SqlClient.SqlClient> =>
+export const make = (options: EngineClock.Options): Effect.Effect<Circuits.Circuits, never, SqlClient.SqlClient> =>
   Effect.map(SqlClient.SqlClient, (client) => {
     const sql = client.withoutTransforms()
     const columns = sql.literal(table.selection)
     const time = EngineClock.timeBy(sql, options)
-    const at = ({ origin, provider }: CircuitBreaker.Endpoint) => sql`provider = ${provider} and origin = ${origin}`
+    const at = ({ origin, provider }: Circuits.Endpoint) => sql`provider = ${provider} and origin = ${origin}`
     const timed = (condition: ReturnType<typeof at>) =>
       Statement.read(
         Effect.flatMap(

@@ -5,17 +5,17 @@ import * as Effect from "effect/Effect"
 import type * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import { randomUUID } from "node:crypto"
-import type * as CircuitBreaker from "../../src/CircuitBreaker.ts"
 import type { Circuit } from "../../src/CircuitBreaker/Circuit.ts"
+import type * as Kept from "../../src/CircuitBreaker/Circuits.ts"
 
 /** The engine under test. */
-export class Circuits extends Context.Tag("effect-credentials/test/Circuits")<Circuits, CircuitBreaker.Circuits>() {}
+export class Circuits extends Context.Tag("effect-credentials/test/Circuits")<Circuits, Kept.Circuits>() {}
 
 const newEndpoint = () => ({ provider: "acme", origin: `https://${randomUUID()}.test` })
 
 const at = Date.UTC(2024, 4, 6, 7, 8, 9, 123)
 
-const newRow = (endpoint: CircuitBreaker.Endpoint, fields: Partial<Circuit> = {}): CircuitBreaker.CircuitRow => ({
+const newRow = (endpoint: Kept.Endpoint, fields: Partial<Circuit> = {}): Kept.CircuitRow => ({
   ...endpoint,
   version: randomUUID(),
   circuit: {
@@ -32,7 +32,7 @@ const newRow = (endpoint: CircuitBreaker.Endpoint, fields: Partial<Circuit> = {}
 /** What every engine does as the keeper of circuits. */
 export const suite = <E>(name: string, layer: Layer.Layer<Circuits, E>) =>
   withLayer(layer, { timeout: "60 seconds" })(`Circuits: ${name}`, (it) => {
-    const find = (endpoint: CircuitBreaker.Endpoint) =>
+    const find = (endpoint: Kept.Endpoint) =>
       Effect.flatMap(Circuits, (circuits) => Effect.map(circuits.find(endpoint), ({ row }) => row))
 
     it.effect("a row is found as it was put, at its endpoint alone", () =>
