@@ -87,6 +87,49 @@ describe("an expired token that four servers are asked for", () => {
   )
 })
 
+describe("tokens that are due while nobody reads them", () => {
+  it.scopedLive(
+    "are renewed by the servers themselves, each once, and the first reader does not wait",
+    () =>
+      Effect.gen(function* () {
+        const cluster = yield* Cluster.make({ servers: 3 })
+        const count = 60
+        const ids = yield* Effect.forEach(
+          Array.from({ length: count }),
+          () =>
+            Effect.gen(function* () {
+              const { id } = yield* cluster.create(user, { accessTokenExpiresAt: Cluster.inSeconds(3600) })
+              yield* ok(cluster.at(0).report(user, id, { generation: 1, status: 401 }))
+              return id
+            }),
+          { concurrency: 8 }
+        )
+        const renewed = Effect.map(
+          cluster.query("select count(*)::int as n from credentials where generation = 2"),
+          ([row]) => row?.["n"]
+        )
+        yield* renewed.pipe(
+          Effect.delay("500 millis"),
+          Effect.repeat({ until: (n) => n === count }),
+          Effect.timeout("50 seconds")
+        )
+        assert.strictEqual(cluster.provider.spends, count)
+        assert.strictEqual(cluster.provider.reuses, 0)
+        const outcomes = (yield* cluster.attempts).map(({ outcome }) => outcome)
+        assert.deepStrictEqual(
+          outcomes,
+          Array.from({ length: count }, () => "saved")
+        )
+        // nothing is left to be done, and the next time is ahead of the next readers
+        const [next] = yield* cluster.query("select count(*)::int as n from credentials where sweep_at > now()")
+        assert.strictEqual(next?.["n"], count)
+        yield* inParallel(count, (index) => ok(cluster.at(index).secret(user, ids[index] ?? "", { waitSeconds: 0 })))
+        assert.strictEqual(cluster.provider.spends, count)
+      }),
+    90_000
+  )
+})
+
 describe("servers that start at once", () => {
   it.scopedLive(
     "on an empty database make its tables once, two or four of them",
