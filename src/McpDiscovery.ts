@@ -29,8 +29,11 @@ export interface Challenge {
 
 const words = (text: string) => text.split(/\s+/).filter((word) => word !== "")
 
-/** `name=value` and `name="value"` (RFC 9110 11.2); a comma before another scheme's name ends the challenge. */
-const parameter = /\s*,?\s*([a-z0-9_-]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s",]+))/giy
+/**
+ * `name=value` and `name="value"` (RFC 9110 11.2); a comma before another scheme's name ends the challenge. Spaces can be
+ * matched in one way only: a stranger's header costs time in proportion to its length.
+ */
+const parameter = /\s*(?:,\s*)?([a-z0-9_-]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s",]+))/giy
 
 /**
  * Reads the `Bearer` challenge of a `WWW-Authenticate` header, which may stand among others.
@@ -138,6 +141,9 @@ const firstOf = <A>(
     Option.isSome(found) ? Effect.succeed(found) : find(url)
   )
 
+/** Of the authorization servers that a resource names: a stranger's list says how many calls it costs. */
+const mostIssuers = 3
+
 const resourceUrls = (server: string, challenge: Challenge): ReadonlyArray<string> =>
   Option.match(challenge.resourceMetadataUrl, {
     onSome: (url) => [url],
@@ -165,7 +171,8 @@ const isSafeEndpoint = (url: string, server: string) =>
 /**
  * Finds the authorization server of an MCP server that refused a call. Fails with `ProviderError` (`discovery_failed`)
  * when there is none whose metadata can be trusted: the resource must cover the server, the issuer must be the one that
- * was asked, and S256 must be offered. Fails with `OutboundRefused` when it leads where this service does not call.
+ * was asked, and S256 must be offered. Fails with `OutboundRefused` when it leads where this service does not call. Of the
+ * authorization servers that the resource names the first three are asked: there are eleven calls at most.
  *
  * @since 0.1.0
  */
@@ -180,7 +187,7 @@ export const discover = Effect.fn("McpDiscovery.discover")(function* (
   // before RFC 9728 was asked of servers, each was its own authorization server
   const issuers = Option.getOrElse(named, () => [new URL(server).origin])
   const authorizationServer = yield* firstOf(
-    issuers.filter((issuer) => URL.canParse(issuer)),
+    issuers.filter((issuer) => URL.canParse(issuer)).slice(0, mostIssuers),
     (issuer) =>
       firstOf(issuerUrls(issuer), (url) =>
         Effect.map(

@@ -136,6 +136,15 @@ describe("discovery", () => {
     })
   )
 
+  it.effect("asks the first three authorization servers that a resource names, however many it names", () =>
+    Effect.gen(function* () {
+      const names = Array.from({ length: 5_000 }, (_, index) => `https://auth-${index}.example/tenant`)
+      const { asked, result } = yield* discover({ [atPath]: { resource: server, authorization_servers: names } })
+      assert.strictEqual(result._tag, "Left")
+      assert.lengthOf(asked, 1 + 3 * 3)
+    })
+  )
+
   it.effect("goes on to the next authorization server when the first has no metadata", () =>
     Effect.gen(function* () {
       const { result } = yield* discover({
