@@ -3,10 +3,9 @@ import { defineConfig } from "vitest/config"
 export default defineConfig({
   test: {
     include: ["test/**/*.test.ts"],
-    // over servers of their own: `npm run test:engines`
-    exclude: ["test/**/*.integration.test.ts"],
-    globalSetup: ["test/servers/build.ts"],
-    testTimeout: 20_000,
-    hookTimeout: 60_000
+    globalSetup: ["test/servers/build.ts", "test/servers/engines.ts"],
+    // real servers and real processes, beside others on as many cores as there are
+    testTimeout: 60_000,
+    hookTimeout: 120_000
   }
 })

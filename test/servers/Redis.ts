@@ -85,7 +85,8 @@ const unpack = async (): Promise<void> => {
   await Fs.promises.rm(folder, { recursive: true, force: true })
 }
 
-const program = Effect.promise(async (): Promise<Program> => {
+/** Finds the program, or downloads it: once for a run, before servers are started side by side. */
+export const program = Effect.promise(async (): Promise<Program> => {
   const file = onPath()
   if (file !== undefined) return { file, libraries: undefined }
   if (!Fs.existsSync(cache)) await unpack().catch(() => undefined)
