@@ -5,4 +5,4 @@
 import * as Effect from "effect/Effect"
 import * as Redis from "./Redis.ts"
 
-export const setup = (): Promise<unknown> => Effect.runPromise(Redis.program)
+export const setup = (): Promise<void> => Effect.runPromise(Effect.asVoid(Redis.program))
