@@ -177,6 +177,8 @@ export interface Options {
 
 const lifetime = Duration.minutes(10)
 
+const callbackPatience = Duration.seconds(30)
+
 /** The codes of RFC 6749 4.1.2.1 and OpenID Connect Core 3.1.2.6; anything else is not repeated. */
 const registeredErrors = new Set([
   "access_denied",
@@ -317,7 +319,16 @@ export const layer = (
           Option.exists(known, ({ keptParameters }) => keptParameters.includes(name))
         )
         const extra = Redacted.make({ ...Object.fromEntries(kept), ...Redacted.value(pending.extra) })
-        return yield* login.complete({ ...pending, extra }, code)
+        // whoever brought the code waits no longer; the login is ended, and stored, all the same
+        return yield* login.complete({ ...pending, extra }, code).pipe(
+          Effect.uninterruptible,
+          Effect.disconnect,
+          Effect.timeoutFail({
+            duration: callbackPatience,
+            onTimeout: () => new ProviderError({ provider: pending.provider, reason: "timeout" })
+          }),
+          Effect.interruptible
+        )
       })
 
       const taken = Effect.flatMap(

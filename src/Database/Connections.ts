@@ -103,7 +103,9 @@ class TurnTakingPool extends Pg.Pool {
 
 /** Ends a socket on which nothing is heard for too long, unless it rests; not before this process has read what came. */
 const endWhenSilent = (socket: Socket, after: Duration.Duration, rests: () => boolean) => {
-  socket.setTimeout(Duration.toMillis(after), () => {
+  socket.setTimeout(Duration.toMillis(after))
+  // each time: given to `setTimeout` it would be heard once, by a connection at rest
+  socket.on("timeout", () => {
     const heard = socket.bytesRead
     setImmediate(() => {
       if (socket.bytesRead > heard || rests()) return

@@ -19,6 +19,7 @@ import { type ApiKey, ApiKeys, type Scope } from "../ApiKeys.ts"
 import * as AuditLog from "../AuditLog.ts"
 import { Forbidden, RateLimited, Unauthorized } from "../CredentialsError.ts"
 import * as FailedAttempts from "./FailedAttempts.ts"
+import * as Waiting from "./Waiting.ts"
 
 /**
  * The scope that each endpoint behind a key asks for, by method and route.
@@ -73,7 +74,8 @@ export const layer: Layer.Layer<Authentication, never, ApiKeys> = Layer.effect(
         const request = yield* HttpServerRequest
         const { params, route } = yield* RouteContext
         const text = bearer.exec(request.headers["authorization"] ?? "")?.[1]
-        const found = text === undefined ? Option.none() : yield* keys.verify(Redacted.make(text))
+        const found =
+          text === undefined ? Option.none() : yield* Waiting.boundedBy(request.url)(keys.verify(Redacted.make(text)))
         if (Option.isNone(found)) return yield* refuse(request)
         const key = found.value
         yield* FiberRef.set(AuditLog.actor, key.keyId)

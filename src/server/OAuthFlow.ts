@@ -13,10 +13,15 @@ import { type ConnectOptions, MachineFlow } from "../MachineFlow.ts"
 import { type AuthorizeOptions, OAuthFlow } from "../OAuthFlow.ts"
 import { ProviderCatalogue } from "../ProviderCatalogue.ts"
 import * as Generation from "./Generation.ts"
+import * as Waiting from "./Waiting.ts"
 
 interface OfLogin {
   readonly path: { readonly userId: UserId; readonly provider: ProviderId }
 }
+
+/** A login that the provider keeps waiting for longer is ended, and stored, behind its caller's back. */
+const bounded = <A, E, R>(effect: Effect.Effect<A, E, R>, { path }: OfLogin) =>
+  Waiting.boundedFor(path.provider)(effect)
 
 /** Whether a login at this provider is one with a code that the user is shown. */
 const showsCode = (id: ProviderId) =>
@@ -43,7 +48,7 @@ export const authorize = Effect.fnUntraced(function* ({
   return typeof foreign === "string"
     ? yield* invalid(foreign, "nothing, since no browser comes back")
     : yield* Effect.flatMap(DeviceFlow, (flow) => flow.authorize(userId, provider, options))
-})
+}, bounded)
 
 /**
  * @since 0.1.0
@@ -65,14 +70,16 @@ export const callback = Effect.fnUntraced(function* ({
   }
   if (payload.code === undefined) return yield* invalid("code", "the code of the provider's answer")
   return yield* Effect.flatMap(OAuthFlow, (flow) => Generation.tagged(flow.callback(payload, path)))
-})
+}, bounded)
 
 /**
  * @since 0.1.0
  * @category handlers
  */
-export const connect = ({ path, payload }: OfLogin & { readonly payload: ConnectOptions }) =>
-  Effect.flatMap(MachineFlow, (flow) => Generation.tagged(flow.connect(path.userId, path.provider, payload)))
+export const connect = (request: OfLogin & { readonly payload: ConnectOptions }) =>
+  Effect.flatMap(MachineFlow, (flow) =>
+    Generation.tagged(flow.connect(request.path.userId, request.path.provider, request.payload))
+  ).pipe((effect) => bounded(effect, request))
 
 /**
  * @since 0.1.0

@@ -7,7 +7,8 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type * as Redacted from "effect/Redacted"
 import { CurrentKey } from "../api/Authentication.ts"
-import { type LeaseLost, LockTimeout, type StoreUnavailable } from "../CredentialsError.ts"
+import type { ProviderId } from "../Credential.ts"
+import { type LeaseLost, LockTimeout, ProviderError, StoreUnavailable } from "../CredentialsError.ts"
 import { CredentialsManager, type WaitOptions } from "../CredentialsManager.ts"
 
 const defaultSeconds = 30
@@ -27,6 +28,37 @@ export const bounded =
       duration: Duration.seconds(waitSeconds + graceSeconds),
       onTimeout: () => new LockTimeout({ retryAfterSeconds: 1 })
     })
+
+/**
+ * The same for what waits for a provider alone, with `ProviderError`.
+ *
+ * @since 0.1.0
+ */
+export const boundedFor =
+  (provider: ProviderId) =>
+  <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E | ProviderError, R> =>
+    Effect.timeoutFail(Effect.disconnect(effect), {
+      duration: Duration.seconds(defaultSeconds + graceSeconds),
+      onTimeout: () => new ProviderError({ provider, reason: "timeout" })
+    })
+
+/**
+ * The same for looking up the caller's key, with `StoreUnavailable`: no longer than the query says that the request is to
+ * wait at all.
+ *
+ * @since 0.1.0
+ */
+export const boundedBy =
+  (url: string) =>
+  <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E | StoreUnavailable, R> => {
+    const waitSeconds = /[?&]waitSeconds=(\d{1,3})(?:&|$)/.exec(url)?.[1]
+    return waitSeconds === undefined
+      ? effect
+      : Effect.timeoutFail(Effect.disconnect(effect), {
+          duration: Duration.seconds(Number(waitSeconds) + graceSeconds),
+          onTimeout: () => new StoreUnavailable({ retryAfterSeconds: 1 })
+        })
+  }
 
 /**
  * @since 0.1.0

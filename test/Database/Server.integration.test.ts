@@ -161,6 +161,19 @@ describe("a session", () => {
     })
   )
 
+  it.scopedLive("that fell silent is left after the deadline, also when it had rested for longer before", () =>
+    Effect.gen(function* () {
+      const { proxy, url } = yield* Postgres.behindProxy(yield* Postgres.database)
+      const sql = yield* make(url, { poolSize: 1, patience: "500 millis" })
+      yield* sql`select 1`
+      yield* Effect.sleep("3500 millis")
+      yield* proxy.pause
+      const [error, millis] = yield* elapsed(Effect.flip(Statement.read(sql`select 1`)))
+      assert.strictEqual(error._tag, "StoreUnavailable")
+      assert.isBelow(millis, 4_000)
+    })
+  )
+
   it.scopedLive("nobody waits for one for more than three seconds", () =>
     Effect.gen(function* () {
       const sql = yield* make(yield* Postgres.database, { poolSize: 1 })

@@ -45,6 +45,8 @@ export interface Cluster {
   readonly redis: Redis.Redis
   readonly toPostgres: Proxy.Proxy
   readonly toRedis: Proxy.Proxy
+  /** What every server is started with. */
+  readonly env: Readonly<Record<string, string | undefined>>
   /** Those that started with the cluster. */
   readonly services: ReadonlyArray<Service.Service>
   /** The client of one of them; counted around, so that `at(n)` is some server for every `n`. */
@@ -114,6 +116,7 @@ export const make = (options: Options = {}): Effect.Effect<Cluster, Service.Serv
       redis,
       toPostgres,
       toRedis,
+      env: { ...env, ADMIN_API_KEY: adminApiKey, DATA_DIR: dataDir },
       services,
       at,
       start,
@@ -155,14 +158,28 @@ export const eventually = <A, E, R>(
     return again
   })
 
-/** Counts what a Redis server has been asked since the last `reset`; its own questions do not count. */
+/** For how many milliseconds the exclusive hold that lasts longest goes on unless renewed; 0 when there is none. */
+export const holdMillis = (redis: Redis.Redis) =>
+  Effect.gen(function* () {
+    const { command } = yield* RedisClient.make({ url: redis.url })
+    const states = yield* command("KEYS", "lk:*:s")
+    const held = yield* Effect.forEach(Array.isArray(states) ? states : [], (key) => command("GET", String(key)))
+    // `<flags><fence> <count> <deadline> <owner>`
+    const deadlines = held.map((state) => Number(/^\S+ \d+ (\d+) /.exec(String(state))?.[1] ?? 0))
+    return Math.max(0, ...deadlines.map((deadline) => deadline - Date.now()))
+  }).pipe(Effect.scoped, Effect.orDie)
+
+/**
+ * Counts what a Redis server has been asked since the last `reset`; its own questions do not count, nor does the sweep's
+ * look for receipts.
+ */
 export const redisCommands = (redis: Redis.Redis) =>
   Effect.map(Effect.orDie(RedisClient.make({ url: redis.url })), ({ command }) => ({
     reset: Effect.orDie(command("CONFIG", "RESETSTAT")),
     count: Effect.map(Effect.orDie(command("INFO", "commandstats")), (text) => {
       const found = [...String(text).matchAll(/^cmdstat_([^:]+):calls=(\d+)/gm)]
       return Object.fromEntries(
-        found.flatMap(([, name = "", calls]) => (/^(?:config|info)/.test(name) ? [] : [[name, Number(calls)]]))
+        found.flatMap(([, name = "", calls]) => (/^(?:config|info|smembers)/.test(name) ? [] : [[name, Number(calls)]]))
       ) as Readonly<Record<string, number>>
     })
   }))
