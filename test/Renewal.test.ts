@@ -350,6 +350,28 @@ describe("the answer", () => {
     }).pipe(Effect.provide(layer))
   })
 
+  it.effect(
+    "is not asked for when nobody knows whether the attempt is there, which is closed once the store says so",
+    () => {
+      const { layer, reach, provider } = world()
+      return Effect.gen(function* () {
+        const id = yield* given()
+        const store = yield* Store
+        reach.down = "at commit"
+        assert.strictEqual((yield* Effect.flip(get(id)))._tag, "StoreUnavailable")
+        yield* adjust("10 seconds")
+        reach.down = "never"
+        assert.lengthOf(yield* store.openAttempts, 1)
+        assert.strictEqual(provider.spent.length, 0)
+        yield* adjust("1 second")
+        assert.deepStrictEqual(yield* store.openAttempts, [])
+        // long before the attempt's deadline
+        assert.strictEqual(accessToken(yield* get(id)), "access-1")
+        assert.strictEqual(provider.spent.length, 1)
+      }).pipe(Effect.provide(layer))
+    }
+  )
+
   it.effect("is put on top of a change that kept the refresh token it was paid with", () => {
     const { layer, provider } = world()
     return Effect.gen(function* () {

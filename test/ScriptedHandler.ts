@@ -143,10 +143,11 @@ export const make = (definition: Partial<typeof Provider.Encoded> = {}) => {
 
 /**
  * How the engine is reached: every call of the store is listed, and it can be out of reach, before it does anything or
- * after; or the process stands still before each call (SIGSTOP) until it is reachable again.
+ * after; or the process stands still before each call (SIGSTOP) until it is reachable again. `at commit`: the next commit
+ * is done and gets no answer, and from then on nothing is done.
  */
 export interface Reach {
-  down: "never" | "before" | "after" | "still"
+  down: "never" | "before" | "after" | "still" | "at commit"
   readonly calls: Array<string>
 }
 
@@ -192,6 +193,15 @@ const makeReach = () => {
       Effect.suspend((): Effect.Effect<A, E | StoreUnavailable> => {
         reach.calls.push(name)
         if (reach.down === "before") return fail
+        if (reach.down === "at commit" && name === "commit") {
+          return Effect.zipRight(
+            self,
+            Effect.suspend(() => {
+              reach.down = "before"
+              return fail
+            })
+          )
+        }
         return reach.down === "after" ? Effect.zipRight(self, fail) : self
       })
     )
