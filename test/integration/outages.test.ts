@@ -2,9 +2,11 @@
  * Redis and Postgres are stopped, killed, paused, started again empty and cut off while several servers work. What does not
  * need them is served, what does is refused in time, nothing is spent twice, and all comes back by itself.
  */
-import { assert, describe, it } from "@effect/vitest"
+import { assert, describe, it, layer } from "@effect/vitest"
+import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
+import * as Layer from "effect/Layer"
 import * as Scope from "effect/Scope"
 import * as Fs from "node:fs/promises"
 import * as Path from "node:path"
@@ -89,55 +91,6 @@ const redisOutages: ReadonlyArray<Outage> = [
   }
 ]
 
-describe("Redis", () => {
-  it.scopedLive(
-    "out of reach (killed, paused, cut off): fresh tokens are served, locks are refused in time, and all comes back by itself",
-    () =>
-      Effect.gen(function* () {
-        const cluster = yield* Cluster.make({ servers: 2, proxied: true })
-        const { id } = yield* cluster.create(user, fresh())
-        const { end } = yield* load(cluster)
-        let fence = 0
-        const borrow = (index: number) =>
-          Effect.gen(function* () {
-            const lease = yield* ok(cluster.at(index).acquire(user, id, { waitSeconds: 5 }))
-            yield* ok(cluster.at(index).releaseLease(lease.leaseId))
-            assert.isAbove(lease.fencingToken, fence)
-            fence = lease.fencingToken
-          })
-        for (const outage of redisOutages) {
-          yield* borrow(0)
-          yield* outage.begin(cluster)
-          const due = yield* cluster.create(user)
-          yield* within(1_500, ok(cluster.at(0).secret(user, id)))
-          yield* within(1_500, ok(cluster.at(1).get(user, id)))
-          const calls: ReadonlyArray<Effect.Effect<Answer<unknown>, unknown>> = [
-            cluster.at(0).acquire(user, id, { waitSeconds: 3 }),
-            cluster.at(1).secret(user, due.id, { waitSeconds: 3 }),
-            cluster.at(0).refresh(user, id, {}, { waitSeconds: 3 }),
-            cluster.at(1).put(user, id, { type: "oauth2", provider: "fake" }, { query: { waitSeconds: 3 } }),
-            cluster.at(0).delete(user, id, { waitSeconds: 3 })
-          ]
-          const answers = yield* Effect.all(
-            calls.map((call) => within(5_000, refused(call))),
-            { concurrency: "unbounded" }
-          )
-          for (const { body, status } of answers) {
-            assert.strictEqual(`${outage.name}: ${status} ${body._tag}`, `${outage.name}: 503 LockUnavailable`)
-          }
-          assert.strictEqual((yield* cluster.at(0).raw("GET", "/readyz")).status, 503)
-          yield* outage.end(cluster)
-          // by itself, at both servers
-          yield* Cluster.eventually(borrow(0), "10 seconds")
-          yield* Cluster.eventually(borrow(1), "10 seconds")
-          yield* Cluster.eventually(ok(cluster.at(1).secret(user, due.id)), "10 seconds")
-        }
-        yield* end(["503 LockUnavailable"])
-      }),
-    150_000
-  )
-})
-
 const postgresOutages: ReadonlyArray<Outage> = [
   { name: "stopped fast", begin: ({ postgres }) => postgres.stop("fast"), end: ({ postgres }) => postgres.start },
   { name: "crashed", begin: ({ postgres }) => postgres.stop("crash"), end: ({ postgres }) => postgres.start },
@@ -154,124 +107,186 @@ const receiptsOf = (dataDir: string) =>
     (await Fs.readdir(Path.join(dataDir, "receipts"))).filter((file) => file.endsWith(".receipt"))
   )
 
-describe("Postgres", () => {
-  it.scopedLive(
-    "out of reach (stopped, crashed, paused, cut off) under load: nothing is spent without an attempt, and all comes back by itself",
-    () =>
-      Effect.gen(function* () {
-        const cluster = yield* Cluster.make({ servers: 2, proxied: true })
-        const { id } = yield* cluster.create(user, fresh())
-        const { end } = yield* load(cluster)
-        for (const outage of postgresOutages) {
-          yield* Effect.sleep("1 second")
-          yield* outage.begin(cluster)
-          const answers = yield* Effect.all(
-            [0, 1].map((index) => within(5_000, refused(cluster.at(index).secret(user, id, { waitSeconds: 3 })))),
-            { concurrency: "unbounded" }
-          )
-          for (const { body } of answers) assert.include(["StoreUnavailable", "LockTimeout"], body._tag)
-          yield* outage.end(cluster)
-          for (const index of [0, 1]) yield* Cluster.eventually(ok(cluster.at(index).secret(user, id)), "10 seconds")
-        }
-        yield* end(["503 StoreUnavailable"])
-      }),
-    150_000
-  )
+class Two extends Context.Tag("test/TwoServers")<Two, Cluster.Cluster>() {}
 
-  it.scopedLive(
-    "away when the answer comes: the tokens are handed out and spooled, and stored later, also by another server",
-    () =>
-      Effect.gen(function* () {
-        const cluster = yield* Cluster.make({ servers: 2, proxied: true })
-        const { postgres, provider } = cluster
-        const [first] = cluster.services
-        if (first === undefined) return
-        for (const dies of [false, true]) {
-          const { id } = yield* cluster.create(user)
-          provider.next({ onProcessed: postgres.stop("crash") })
-          const { accessToken } = yield* ok(cluster.at(0).secret(user, id))
-          assert.isTrue(provider.isLive(accessToken ?? ""))
-          assert.lengthOf(yield* receiptsOf(first.dataDir), 1)
-          if (dies) yield* first.stop(0)
-          yield* postgres.start
-          const stored = Effect.filterOrFail(
-            ok(cluster.at(1).get(user, id)),
-            ({ generation }) => generation === 2,
-            () => "not yet"
-          )
-          yield* Cluster.eventually(stored, "30 seconds")
-          assert.strictEqual((yield* ok(cluster.at(1).secret(user, id))).accessToken, accessToken)
-          yield* Cluster.eventually(
-            Effect.filterOrFail(
-              receiptsOf(first.dataDir),
-              (files) => files.length === 0,
-              () => "not yet"
-            ),
-            "30 seconds"
-          )
-        }
-        assert.deepStrictEqual(
-          (yield* cluster.attempts).map(({ outcome }) => outcome),
-          ["saved", "saved"]
-        )
-        assert.strictEqual(provider.refreshes, 2)
-      }),
-    120_000
-  )
-})
+layer(Layer.scoped(Two, Effect.orDie(Cluster.make({ servers: 2, proxied: true }))), {
+  excludeTestServices: true,
+  timeout: "2 minutes"
+})("over two servers:", (it) => {
+  describe("Redis", () => {
+    it.scoped(
+      "out of reach (killed, paused, cut off): fresh tokens are served, locks are refused in time, and all comes back by itself",
+      () =>
+        Effect.gen(function* () {
+          const cluster = yield* Two
+          const { id } = yield* cluster.create(user, fresh())
+          const { end } = yield* load(cluster)
+          let fence = 0
+          const borrow = (index: number) =>
+            Effect.gen(function* () {
+              const lease = yield* ok(cluster.at(index).acquire(user, id, { waitSeconds: 5 }))
+              yield* ok(cluster.at(index).releaseLease(lease.leaseId))
+              assert.isAbove(lease.fencingToken, fence)
+              fence = lease.fencingToken
+            })
+          for (const outage of redisOutages) {
+            yield* borrow(0)
+            yield* outage.begin(cluster)
+            const due = yield* cluster.create(user)
+            yield* within(1_500, ok(cluster.at(0).secret(user, id)))
+            yield* within(1_500, ok(cluster.at(1).get(user, id)))
+            const calls: ReadonlyArray<Effect.Effect<Answer<unknown>, unknown>> = [
+              cluster.at(0).acquire(user, id, { waitSeconds: 3 }),
+              cluster.at(1).secret(user, due.id, { waitSeconds: 3 }),
+              cluster.at(0).refresh(user, id, {}, { waitSeconds: 3 }),
+              cluster.at(1).put(user, id, { type: "oauth2", provider: "fake" }, { query: { waitSeconds: 3 } }),
+              cluster.at(0).delete(user, id, { waitSeconds: 3 })
+            ]
+            const answers = yield* Effect.all(
+              calls.map((call) => within(5_000, refused(call))),
+              { concurrency: "unbounded" }
+            )
+            for (const { body, status } of answers) {
+              assert.strictEqual(`${outage.name}: ${status} ${body._tag}`, `${outage.name}: 503 LockUnavailable`)
+            }
+            assert.strictEqual((yield* cluster.at(0).raw("GET", "/readyz")).status, 503)
+            yield* outage.end(cluster)
+            // by itself, at both servers
+            yield* Cluster.eventually(borrow(0), "10 seconds")
+            yield* Cluster.eventually(borrow(1), "10 seconds")
+            yield* Cluster.eventually(ok(cluster.at(1).secret(user, due.id)), "10 seconds")
+          }
+          yield* end(["503 LockUnavailable"])
+        }),
+      150_000
+    )
+  })
 
-describe("an answer to a COMMIT that is lost", () => {
-  it.scopedLive(
-    "of the attempt or of the save, by a reset or in silence: it is read back, nothing is lost or spent twice",
-    () =>
-      Effect.gen(function* () {
-        const cluster = yield* Cluster.make({ servers: 2, proxied: true })
-        const { provider, toPostgres } = cluster
-        const losing = (how: "reset" | "silence", until: Effect.Effect<unknown>) =>
-          Effect.zipRight(
-            toPostgres.loseCommits(how),
-            Effect.forkScoped(Effect.zipRight(until, toPostgres.loseCommits("none")))
-          )
-        const lost = (before: number) =>
-          Cluster.eventually(
-            Effect.filterOrFail(
-              Effect.sync(toPostgres.lost),
-              (count) => count > before,
+  describe("Postgres", () => {
+    it.scoped(
+      "out of reach (stopped, crashed, paused, cut off) under load: nothing is spent without an attempt, and all comes back by itself",
+      () =>
+        Effect.gen(function* () {
+          const cluster = yield* Two
+          const { id } = yield* cluster.create(user, fresh())
+          const { end } = yield* load(cluster)
+          for (const outage of postgresOutages) {
+            yield* Effect.sleep("1 second")
+            yield* outage.begin(cluster)
+            const answers = yield* Effect.all(
+              [0, 1].map((index) => within(5_000, refused(cluster.at(index).secret(user, id, { waitSeconds: 3 })))),
+              { concurrency: "unbounded" }
+            )
+            for (const { body } of answers) assert.include(["StoreUnavailable", "LockTimeout"], body._tag)
+            yield* outage.end(cluster)
+            for (const index of [0, 1]) yield* Cluster.eventually(ok(cluster.at(index).secret(user, id)), "10 seconds")
+          }
+          yield* end(["503 StoreUnavailable"])
+        }),
+      150_000
+    )
+
+    it.scoped(
+      "away when the answer comes: the tokens are handed out and spooled, and stored later, also by another server",
+      () =>
+        Effect.gen(function* () {
+          const cluster = yield* Two
+          const { postgres, provider } = cluster
+          const [first] = cluster.services
+          if (first === undefined) return
+          const before = { refreshes: provider.refreshes, attempts: yield* cluster.attempts }
+          for (const dies of [false, true]) {
+            const { id } = yield* cluster.create(user)
+            provider.next({ onProcessed: postgres.stop("crash") })
+            const { accessToken } = yield* ok(cluster.at(0).secret(user, id))
+            assert.isTrue(provider.isLive(accessToken ?? ""))
+            assert.lengthOf(yield* receiptsOf(first.dataDir), 1)
+            if (dies) yield* first.stop(0)
+            yield* postgres.start
+            const stored = Effect.filterOrFail(
+              ok(cluster.at(1).get(user, id)),
+              ({ generation }) => generation === 2,
               () => "not yet"
             )
-          )
-        const scope = yield* Effect.scope
-        for (const how of ["reset", "silence"] as const) {
-          for (const which of ["attempt", "save"] as const) {
-            const { id } = yield* cluster.create(user)
-            const before = { refreshes: provider.refreshes, lost: toPostgres.lost(), attempts: yield* cluster.attempts }
-            const lose = Scope.extend(losing(how, lost(before.lost)), scope)
-            if (which === "attempt") yield* lose
-            else provider.next({ onProcessed: lose })
-            const { accessToken } = yield* ok(cluster.at(0).secret(user, id, { waitSeconds: 30 }))
-            assert.isTrue(provider.isLive(accessToken ?? ""))
-            const read = yield* Cluster.eventually(
+            yield* Cluster.eventually(stored, "30 seconds")
+            assert.strictEqual((yield* ok(cluster.at(1).secret(user, id))).accessToken, accessToken)
+            yield* Cluster.eventually(
               Effect.filterOrFail(
-                ok(cluster.at(1).secret(user, id, { refresh: "never" })),
-                ({ generation }) => generation === 2,
+                receiptsOf(first.dataDir),
+                (files) => files.length === 0,
                 () => "not yet"
               ),
-              "20 seconds"
-            )
-            assert.strictEqual(read.accessToken, accessToken)
-            assert.strictEqual(toPostgres.lost(), before.lost + 1)
-            assert.strictEqual(provider.refreshes, before.refreshes + 1)
-            const all = yield* cluster.attempts
-            assert.deepStrictEqual(
-              all.slice(before.attempts.length).map(({ outcome }) => outcome),
-              ["saved"]
+              "30 seconds"
             )
           }
-        }
-        assert.strictEqual(provider.reuses, 0)
-      }),
-    120_000
-  )
+          assert.deepStrictEqual(
+            (yield* cluster.attempts).slice(before.attempts.length).map(({ outcome }) => outcome),
+            ["saved", "saved"]
+          )
+          assert.strictEqual(provider.refreshes, before.refreshes + 2)
+          yield* first.restart()
+        }),
+      120_000
+    )
+  })
+
+  describe("an answer to a COMMIT that is lost", () => {
+    it.scoped(
+      "of the attempt or of the save, by a reset or in silence: it is read back, nothing is lost or spent twice",
+      () =>
+        Effect.gen(function* () {
+          const cluster = yield* Two
+          const { provider, toPostgres } = cluster
+          const losing = (how: "reset" | "silence", until: Effect.Effect<unknown>) =>
+            Effect.zipRight(
+              toPostgres.loseCommits(how),
+              Effect.forkScoped(Effect.zipRight(until, toPostgres.loseCommits("none")))
+            )
+          const lost = (before: number) =>
+            Cluster.eventually(
+              Effect.filterOrFail(
+                Effect.sync(toPostgres.lost),
+                (count) => count > before,
+                () => "not yet"
+              )
+            )
+          const scope = yield* Effect.scope
+          for (const how of ["reset", "silence"] as const) {
+            for (const which of ["attempt", "save"] as const) {
+              const { id } = yield* cluster.create(user)
+              const before = {
+                refreshes: provider.refreshes,
+                lost: toPostgres.lost(),
+                attempts: yield* cluster.attempts
+              }
+              const lose = Scope.extend(losing(how, lost(before.lost)), scope)
+              if (which === "attempt") yield* lose
+              else provider.next({ onProcessed: lose })
+              const { accessToken } = yield* ok(cluster.at(0).secret(user, id, { waitSeconds: 30 }))
+              assert.isTrue(provider.isLive(accessToken ?? ""))
+              const read = yield* Cluster.eventually(
+                Effect.filterOrFail(
+                  ok(cluster.at(1).secret(user, id, { refresh: "never" })),
+                  ({ generation }) => generation === 2,
+                  () => "not yet"
+                ),
+                "20 seconds"
+              )
+              assert.strictEqual(read.accessToken, accessToken)
+              assert.strictEqual(toPostgres.lost(), before.lost + 1)
+              assert.strictEqual(provider.refreshes, before.refreshes + 1)
+              const all = yield* cluster.attempts
+              assert.deepStrictEqual(
+                all.slice(before.attempts.length).map(({ outcome }) => outcome),
+                ["saved"]
+              )
+            }
+          }
+          assert.strictEqual(provider.reuses, 0)
+        }),
+      120_000
+    )
+  })
 })
 
 describe("one server over Postgres without Redis", () => {

@@ -4,9 +4,11 @@
  *
  * `READS` and `ROUNDS` set the size of the first test: `READS=1000 ROUNDS=20` is the long form.
  */
-import { assert, describe, it } from "@effect/vitest"
+import { assert, describe, it, layer } from "@effect/vitest"
+import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
+import * as Layer from "effect/Layer"
 import * as Browser from "../servers/Browser.ts"
 import { body, ok, refused } from "../servers/Client.ts"
 import * as Cluster from "../servers/Cluster.ts"
@@ -157,180 +159,192 @@ describe("servers that start at once", () => {
   )
 })
 
-/** Three servers, and a credential whose token is good for an hour. */
+class Three extends Context.Tag("test/ThreeServers")<Three, Cluster.Cluster>() {}
+
+/** The servers, and a credential whose token is good for an hour. */
 const lending = Effect.gen(function* () {
-  const cluster = yield* Cluster.make({ servers: 3 })
+  const cluster = yield* Three
   const { id } = yield* cluster.create(user, { accessTokenExpiresAt: Cluster.inSeconds(3600) })
   return { cluster, id }
 })
 
-describe("a lease that one server granted", () => {
-  it.scopedLive(
-    "is renewed, released and refused by any other, and the next one's fencing token is higher",
-    () =>
-      Effect.gen(function* () {
-        const { cluster, id } = yield* lending
-        const first = yield* ok(cluster.at(0).acquire(user, id, { ttlSeconds: 30 }))
-        const contender = yield* refused(cluster.at(1).acquire(user, id, { waitSeconds: 0 }))
-        assert.strictEqual(contender.body._tag, "LockTimeout")
-        const renewed = yield* ok(cluster.at(1).renewLease(first.leaseId, { ttlSeconds: 60 }))
-        assert.strictEqual(renewed.fencingToken, first.fencingToken)
-        assert.isAbove(Date.parse(renewed.expiresAt), Date.parse(first.expiresAt))
-        const next = yield* Effect.fork(ok(cluster.at(0).acquire(user, id, { waitSeconds: 20 })))
-        yield* Effect.sleep("200 millis")
-        const [took, second] = yield* Cluster.timed(
-          Effect.zipRight(ok(cluster.at(2).releaseLease(first.leaseId)), Fiber.join(next))
-        )
-        assert.isAbove(second.fencingToken, first.fencingToken)
-        assert.isBelow(took, 2_000)
-        for (const index of [0, 1, 2]) {
-          assert.strictEqual((yield* refused(cluster.at(index).renewLease(first.leaseId))).body._tag, "LeaseLost")
-          assert.strictEqual((yield* refused(cluster.at(index).releaseLease(first.leaseId))).body._tag, "LeaseLost")
-        }
-        yield* ok(cluster.at(1).releaseLease(second.leaseId))
-      }),
-    60_000
-  )
-
-  it.scopedLive(
-    "outlives a kill -9 of that server, and ends at its own time",
-    () =>
-      Effect.gen(function* () {
-        const { cluster, id } = yield* lending
-        const [first] = cluster.services
-        const lease = yield* ok(cluster.at(0).acquire(user, id, { ttlSeconds: 30 }))
-        yield* first?.stop(0) ?? Effect.void
-        assert.strictEqual((yield* refused(cluster.at(1).acquire(user, id, { waitSeconds: 0 }))).status, 423)
-        const renewed = yield* ok(cluster.at(1).renewLease(lease.leaseId, { ttlSeconds: 2 }))
-        assert.strictEqual(renewed.fencingToken, lease.fencingToken)
-        const next = yield* ok(cluster.at(2).acquire(user, id, { waitSeconds: 20 }))
-        const late = Date.now() - Date.parse(renewed.expiresAt)
-        assert.isAbove(late, -200)
-        assert.isBelow(late, 1_500)
-        assert.isAbove(next.fencingToken, lease.fencingToken)
-        yield* first?.restart() ?? Effect.void
-        for (const index of [0, 1]) {
-          assert.strictEqual((yield* refused(cluster.at(index).renewLease(lease.leaseId))).status, 410)
-        }
-        yield* ok(cluster.at(0).releaseLease(next.leaseId))
-      }),
-    60_000
-  )
-
-  it.scopedLive(
-    "lets its holder refresh and replace the credential at another server, in the body or in the query, without waiting for itself",
-    () =>
-      Effect.gen(function* () {
-        const { cluster, id } = yield* lending
-        const { leaseId } = yield* ok(cluster.at(0).acquire(user, id, { ttlSeconds: 60 }))
-        const named: ReadonlyArray<(index: number) => Effect.Effect<unknown, unknown>> = [
-          (index) => ok(cluster.at(index).refresh(user, id, { leaseId }, { waitSeconds: 10 })),
-          (index) => ok(cluster.at(index).refresh(user, id, {}, { leaseId, waitSeconds: 10 })),
-          (index) => ok(cluster.at(index).secret(user, id, { refresh: "force", leaseId, waitSeconds: 10 })),
-          (index) =>
-            ok(
-              cluster
-                .at(index)
-                .put(
-                  user,
-                  id,
-                  { type: "oauth2", provider: "fake", title: "t" },
-                  { query: { leaseId, waitSeconds: 10 } }
-                )
-            )
-        ]
-        let generation = 1
-        for (const [index, call] of named.entries()) {
-          const [took] = yield* Cluster.timed(call(index + 1))
-          assert.isBelow(took, 5_000)
-          generation++
-          assert.strictEqual((yield* ok(cluster.at(index).get(user, id))).generation, generation)
-        }
-        // unnamed, the same waits for the holder
-        const waiting = yield* refused(cluster.at(1).refresh(user, id, {}, { waitSeconds: 1 }))
-        assert.strictEqual(waiting.status, 423)
-        yield* ok(cluster.at(2).releaseLease(leaseId))
-        assert.strictEqual(cluster.provider.reuses, 0)
-      }),
-    60_000
-  )
-})
-
-describe("Redis", () => {
-  it.scopedLive(
-    "is not asked for a token that is fresh, and three times for a lease that nobody contends for",
-    () =>
-      Effect.gen(function* () {
-        const { cluster, id } = yield* lending
-        const commands = yield* Cluster.redisCommands(cluster.redis)
-        const lease = Effect.flatMap(ok(cluster.at(0).acquire(user, id)), ({ leaseId }) =>
-          ok(cluster.at(0).releaseLease(leaseId))
-        )
-        // the scripts are known from here on
-        yield* lease
-        yield* commands.reset
-        yield* inParallel(100, (index) => ok(cluster.at(index).secret(user, id)))
-        assert.deepStrictEqual(yield* commands.count, {})
-        yield* Effect.repeatN(lease, 9)
-        const { eval: texts = 0, evalsha = 0 } = yield* commands.count
-        // granted, confirmed once its record is durable, released
-        assert.deepStrictEqual({ texts, evalsha }, { texts: 0, evalsha: 30 })
-      }),
-    60_000
-  )
-})
-
-describe("one of several servers that is told to stop", () => {
-  it.scopedLive(
-    "finishes its exchange, gives back its locks, and the others go on at once",
-    () =>
-      Effect.gen(function* () {
-        const { cluster, id } = yield* lending
-        const [first] = cluster.services
-        if (first === undefined) return
-        cluster.provider.next({ delayAfter: "1500 millis" })
-        const forced = yield* Effect.fork(ok(cluster.at(0).secret(user, id, { refresh: "force" })))
-        yield* cluster.provider.awaitLedger((ledger) => ledger.length === 1)
-        // the exchange ends the token, so that it holds the credential's lock meanwhile
-        const lease = yield* Effect.fork(Cluster.timed(cluster.at(1).acquire(user, id, { waitSeconds: 20 })))
-        const reader = yield* Effect.fork(ok(cluster.at(2).secret(user, id, { refresh: "force" })))
-        const [took, exit] = yield* Cluster.timed(first.stop("20 seconds"))
-        assert.deepStrictEqual(exit, { code: 0, signal: null })
-        assert.isBelow(took, 9_000)
-        const { accessToken } = yield* Fiber.join(forced)
-        const [waited, granted] = yield* Fiber.join(lease)
-        assert.isBelow(waited, took + 2_000)
-        assert.strictEqual(body(granted).secret.accessToken, accessToken)
-        assert.strictEqual((yield* Fiber.join(reader)).accessToken, accessToken)
-        assert.strictEqual(cluster.provider.refreshes, 1)
-      }),
-    60_000
-  )
-
-  it.scopedLive(
-    "leaves the queue that it waited in",
-    () =>
-      Effect.gen(function* () {
-        const { cluster, id } = yield* lending
-        const [first] = cluster.services
-        const lease = yield* ok(cluster.at(1).acquire(user, id, { mode: "shared", ttlSeconds: 60 }))
-        const writer = yield* Effect.fork(cluster.at(0).put(user, id, { type: "oauth2", provider: "fake", title: "t" }))
-        // as long as the writer waits, no reader passes it
-        yield* Cluster.eventually(
-          Effect.filterOrFail(
-            cluster.at(2).acquire(user, id, { mode: "shared", waitSeconds: 0, ttlSeconds: 1 }),
-            ({ status }) => status === 423
+layer(Layer.scoped(Three, Effect.orDie(Cluster.make({ servers: 3 }))), {
+  excludeTestServices: true,
+  timeout: "2 minutes"
+})("three servers:", (it) => {
+  describe("a lease that one server granted", () => {
+    it.scoped(
+      "is renewed, released and refused by any other, and the next one's fencing token is higher",
+      () =>
+        Effect.gen(function* () {
+          const { cluster, id } = yield* lending
+          const first = yield* ok(cluster.at(0).acquire(user, id, { ttlSeconds: 30 }))
+          const contender = yield* refused(cluster.at(1).acquire(user, id, { waitSeconds: 0 }))
+          assert.strictEqual(contender.body._tag, "LockTimeout")
+          const renewed = yield* ok(cluster.at(1).renewLease(first.leaseId, { ttlSeconds: 60 }))
+          assert.strictEqual(renewed.fencingToken, first.fencingToken)
+          assert.isAbove(Date.parse(renewed.expiresAt), Date.parse(first.expiresAt))
+          const next = yield* Effect.fork(ok(cluster.at(0).acquire(user, id, { waitSeconds: 20 })))
+          yield* Effect.sleep("200 millis")
+          const [took, second] = yield* Cluster.timed(
+            Effect.zipRight(ok(cluster.at(2).releaseLease(first.leaseId)), Fiber.join(next))
           )
-        )
-        yield* first?.stop() ?? Effect.void
-        yield* Fiber.await(writer)
-        const [took, reader] = yield* Cluster.timed(
-          ok(cluster.at(2).acquire(user, id, { mode: "shared", waitSeconds: 10 }))
-        )
-        assert.isBelow(took, 2_000)
-        yield* ok(cluster.at(1).releaseLease(reader.leaseId))
-        yield* ok(cluster.at(1).releaseLease(lease.leaseId))
-      }),
-    60_000
-  )
+          assert.isAbove(second.fencingToken, first.fencingToken)
+          assert.isBelow(took, 2_000)
+          for (const index of [0, 1, 2]) {
+            assert.strictEqual((yield* refused(cluster.at(index).renewLease(first.leaseId))).body._tag, "LeaseLost")
+            assert.strictEqual((yield* refused(cluster.at(index).releaseLease(first.leaseId))).body._tag, "LeaseLost")
+          }
+          yield* ok(cluster.at(1).releaseLease(second.leaseId))
+        }),
+      60_000
+    )
+
+    it.scoped(
+      "outlives a kill -9 of that server, and ends at its own time",
+      () =>
+        Effect.gen(function* () {
+          const { cluster, id } = yield* lending
+          const [first] = cluster.services
+          const lease = yield* ok(cluster.at(0).acquire(user, id, { ttlSeconds: 30 }))
+          yield* first?.stop(0) ?? Effect.void
+          assert.strictEqual((yield* refused(cluster.at(1).acquire(user, id, { waitSeconds: 0 }))).status, 423)
+          const renewed = yield* ok(cluster.at(1).renewLease(lease.leaseId, { ttlSeconds: 2 }))
+          assert.strictEqual(renewed.fencingToken, lease.fencingToken)
+          const next = yield* ok(cluster.at(2).acquire(user, id, { waitSeconds: 20 }))
+          const late = Date.now() - Date.parse(renewed.expiresAt)
+          assert.isAbove(late, -200)
+          assert.isBelow(late, 1_500)
+          assert.isAbove(next.fencingToken, lease.fencingToken)
+          yield* first?.restart() ?? Effect.void
+          for (const index of [0, 1]) {
+            assert.strictEqual((yield* refused(cluster.at(index).renewLease(lease.leaseId))).status, 410)
+          }
+          yield* ok(cluster.at(0).releaseLease(next.leaseId))
+        }),
+      60_000
+    )
+
+    it.scoped(
+      "lets its holder refresh and replace the credential at another server, in the body or in the query, without waiting for itself",
+      () =>
+        Effect.gen(function* () {
+          const { cluster, id } = yield* lending
+          const { leaseId } = yield* ok(cluster.at(0).acquire(user, id, { ttlSeconds: 60 }))
+          const named: ReadonlyArray<(index: number) => Effect.Effect<unknown, unknown>> = [
+            (index) => ok(cluster.at(index).refresh(user, id, { leaseId }, { waitSeconds: 10 })),
+            (index) => ok(cluster.at(index).refresh(user, id, {}, { leaseId, waitSeconds: 10 })),
+            (index) => ok(cluster.at(index).secret(user, id, { refresh: "force", leaseId, waitSeconds: 10 })),
+            (index) =>
+              ok(
+                cluster
+                  .at(index)
+                  .put(
+                    user,
+                    id,
+                    { type: "oauth2", provider: "fake", title: "t" },
+                    { query: { leaseId, waitSeconds: 10 } }
+                  )
+              )
+          ]
+          let generation = 1
+          for (const [index, call] of named.entries()) {
+            const [took] = yield* Cluster.timed(call(index + 1))
+            assert.isBelow(took, 5_000)
+            generation++
+            assert.strictEqual((yield* ok(cluster.at(index).get(user, id))).generation, generation)
+          }
+          // unnamed, the same waits for the holder
+          const waiting = yield* refused(cluster.at(1).refresh(user, id, {}, { waitSeconds: 1 }))
+          assert.strictEqual(waiting.status, 423)
+          yield* ok(cluster.at(2).releaseLease(leaseId))
+          assert.strictEqual(cluster.provider.reuses, 0)
+        }),
+      60_000
+    )
+  })
+
+  describe("Redis", () => {
+    it.scoped(
+      "is not asked for a token that is fresh, and three times for a lease that nobody contends for",
+      () =>
+        Effect.gen(function* () {
+          const { cluster, id } = yield* lending
+          const commands = yield* Cluster.redisCommands(cluster.redis)
+          const lease = Effect.flatMap(ok(cluster.at(0).acquire(user, id)), ({ leaseId }) =>
+            ok(cluster.at(0).releaseLease(leaseId))
+          )
+          // the scripts are known from here on
+          yield* lease
+          yield* commands.reset
+          yield* inParallel(100, (index) => ok(cluster.at(index).secret(user, id)))
+          assert.deepStrictEqual(yield* commands.count, {})
+          yield* Effect.repeatN(lease, 9)
+          const { eval: texts = 0, evalsha = 0 } = yield* commands.count
+          // granted, confirmed once its record is durable, released
+          assert.deepStrictEqual({ texts, evalsha }, { texts: 0, evalsha: 30 })
+        }),
+      60_000
+    )
+  })
+
+  describe("one of several servers that is told to stop", () => {
+    it.scoped(
+      "finishes its exchange, gives back its locks, and the others go on at once",
+      () =>
+        Effect.gen(function* () {
+          const { cluster, id } = yield* lending
+          const [first] = cluster.services
+          if (first === undefined) return
+          const before = cluster.provider.refreshes
+          const arrived = cluster.provider.ledger.length + 1
+          cluster.provider.next({ delayAfter: "1500 millis" })
+          const forced = yield* Effect.fork(ok(cluster.at(0).secret(user, id, { refresh: "force" })))
+          yield* cluster.provider.awaitLedger((ledger) => ledger.length === arrived)
+          // the exchange ends the token, so that it holds the credential's lock meanwhile
+          const lease = yield* Effect.fork(Cluster.timed(cluster.at(1).acquire(user, id, { waitSeconds: 20 })))
+          const reader = yield* Effect.fork(ok(cluster.at(2).secret(user, id, { refresh: "force" })))
+          const [took, exit] = yield* Cluster.timed(first.stop("20 seconds"))
+          assert.deepStrictEqual(exit, { code: 0, signal: null })
+          assert.isBelow(took, 9_000)
+          const { accessToken } = yield* Fiber.join(forced)
+          const [waited, granted] = yield* Fiber.join(lease)
+          assert.isBelow(waited, took + 2_000)
+          assert.strictEqual(body(granted).secret.accessToken, accessToken)
+          assert.strictEqual((yield* Fiber.join(reader)).accessToken, accessToken)
+          assert.strictEqual(cluster.provider.refreshes, before + 1)
+          yield* first.restart()
+        }),
+      60_000
+    )
+
+    it.scoped(
+      "leaves the queue that it waited in",
+      () =>
+        Effect.gen(function* () {
+          const { cluster, id } = yield* lending
+          const [first] = cluster.services
+          const lease = yield* ok(cluster.at(1).acquire(user, id, { mode: "shared", ttlSeconds: 60 }))
+          const writer = yield* Effect.fork(
+            cluster.at(0).put(user, id, { type: "oauth2", provider: "fake", title: "t" })
+          )
+          // as long as the writer waits, no reader passes it
+          yield* Cluster.eventually(
+            Effect.filterOrFail(
+              cluster.at(2).acquire(user, id, { mode: "shared", waitSeconds: 0, ttlSeconds: 1 }),
+              ({ status }) => status === 423
+            )
+          )
+          yield* first?.stop() ?? Effect.void
+          yield* Fiber.await(writer)
+          const [took, reader] = yield* Cluster.timed(
+            ok(cluster.at(2).acquire(user, id, { mode: "shared", waitSeconds: 10 }))
+          )
+          assert.isBelow(took, 2_000)
+          yield* ok(cluster.at(1).releaseLease(reader.leaseId))
+          yield* ok(cluster.at(1).releaseLease(lease.leaseId))
+        }),
+      60_000
+    )
+  })
 })
