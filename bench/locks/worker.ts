@@ -20,7 +20,7 @@ if (role === "hold") {
 
 const work = { tasks: 16, how: "scoped" } as const
 // the compiler has seen it all before it counts
-await contender.run({ ...work, times: 20, key: () => `warm:${process.pid}` })
+await contender.run({ ...work, times: 100, key: () => `warm:${process.pid}` })
 process.stdout.write("ready\n")
 await once(process.stdin, "data")
 const longest = await contender.run({ ...work, times: Number(times), key: () => key, holdMillis: Number(holdMillis) })

@@ -92,7 +92,7 @@ export const makeAuthority = Effect.fnUntraced(function* (
   const endHandedBack = (): void => {
     const cover = handedBack?.cover
     handedBack = undefined
-    if (cover !== undefined) endings.add(cover.name, cover.keys)
+    if (cover !== undefined) endings.add(cover.name, cover.keys, cover.spent)
   }
 
   const handBack = (key: string, cover: Cover): void => {
@@ -127,7 +127,7 @@ export const makeAuthority = Effect.fnUntraced(function* (
     request: (request) => {
       const before = handedBack?.key === request.key ? handedBack.cover : undefined
       if (before !== undefined) handedBack = undefined
-      return requests.add(request, before?.keys ?? keysOf(request.key), before?.name ?? "")
+      return requests.add(request, before?.keys ?? keysOf(request.key), before)
     },
     handBack,
     standing: makeStanding(session, keysOf, endings),

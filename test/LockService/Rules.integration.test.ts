@@ -132,6 +132,52 @@ describe("fencing tokens", () => {
   )
 })
 
+describe("fencing tokens that were reserved", () => {
+  it.scopedLive(
+    "and not used are given back: they do not run ahead of the clock that they start from after a loss",
+    () =>
+      Effect.gen(function* () {
+        const server = yield* Server.start
+        const { locks } = yield* service(server.url)
+        const key = randomUUID()
+        const next = Effect.scoped(Effect.map(locks.acquire(key), ({ fencingToken }) => fencingToken))
+        let last = yield* next
+        // joined with the release before it, and alone
+        for (const pause of [Effect.void, settle]) {
+          for (let round = 0; round < 20; round++) {
+            const fence = yield* Effect.zipRight(pause, next)
+            assert.isAbove(fence, last)
+            last = fence
+          }
+        }
+        const id = randomUUID()
+        const ahead = 4_000_000_000_000_000
+        yield* locks.adopt({ id, key, mode: "exclusive", fencingToken: ahead, ttl: "1 minute" })
+        yield* locks.release(key, id)
+        for (let round = 1; round <= 20; round++)
+          assert.strictEqual(yield* Effect.zipRight(settle, next), ahead + round)
+      })
+  )
+
+  it.scopedLive("and not used stay so where a guest's came after them", () =>
+    Effect.gen(function* () {
+      const server = yield* Server.start
+      const one = yield* service(server.url)
+      const other = yield* service(server.url)
+      const key = randomUUID()
+      const id = randomUUID()
+      yield* one.locks.adopt({ id, key, mode: "exclusive", fencingToken: 4_000_000_000_000_000, ttl: "1 minute" })
+      const guest = randomUUID()
+      yield* other.locks.lend(key, id, guest)
+      const passed = yield* hold(other.locks, key, { id: guest })
+      yield* passed.release
+      yield* one.locks.release(key, id)
+      const next = yield* hold(one.locks, key)
+      assert.isAbove(next.lease.fencingToken, passed.lease.fencingToken)
+    })
+  )
+})
+
 describe("the connection before", () => {
   it.scopedLive("is ended as soon as there is a new one, so that nothing late comes out of it", () =>
     Effect.gen(function* () {

@@ -8,12 +8,27 @@ import * as Scripts from "./Scripts.ts"
 import { arrayOf, retryMillis, type Session } from "./Session.ts"
 
 /**
- * So many are served out of one exclusive cover, and for so long, before other processes have their turn.
+ * So many are served out of one exclusive cover, and for so long, before other processes have their turn. It is the time that
+ * bounds how long they wait.
  *
  * @since 0.1.0
  * @category constants
  */
-export const cohort = { grants: 128, millis: 50 } as const
+export const cohort = { grants: 512, millis: 50 } as const
+
+/**
+ * How many fences of a hold were reserved, and how many were used.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type Spent = readonly [reserved: number | "", used: number | ""]
+
+/**
+ * @since 0.1.0
+ * @category constants
+ */
+export const unknownSpent: Spent = ["", ""]
 
 /**
  * A grant of Redis.
@@ -33,6 +48,7 @@ export class RedisCover implements Cover {
   isClosed = false
   isOver = false
   readonly #now: () => number
+  readonly #first: number
   readonly #last: number
   readonly #cohortEnd: number
   #next: number
@@ -53,9 +69,15 @@ export class RedisCover implements Cover {
     this.deadline = grant.deadline
     this.renewAt = time + (grant.deadline - time) / 3
     this.#now = now
+    this.#first = grant.fence
     this.#next = grant.fence
     this.#last = grant.fence + grant.fences - 1
     this.#cohortEnd = this.mode === "exclusive" ? time + cohort.millis : Number.POSITIVE_INFINITY
+  }
+
+  get spent(): Spent {
+    // one at least, so that the next fence is above it
+    return [this.#last - this.#first + 1, Math.max(1, this.#next - this.#first)]
   }
 
   nextFence(): number | undefined {

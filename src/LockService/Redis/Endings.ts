@@ -3,11 +3,13 @@
  *
  * @since 0.1.0
  */
+import { type Spent, unknownSpent } from "./Covers.ts"
 import * as Scripts from "./Scripts.ts"
 import type { Session } from "./Session.ts"
 
 interface Ending {
   readonly keys: ReadonlyArray<string>
+  readonly spent: Spent
   readonly until: number
   isSending: boolean
 }
@@ -32,9 +34,9 @@ export class Endings {
   }
 
   /** Ends a hold or a wait: sent before it returns. */
-  add(owner: string, keys: ReadonlyArray<string>): void {
+  add(owner: string, keys: ReadonlyArray<string>, spent = unknownSpent): void {
     const { now, ttl, waiterLease } = this.#session
-    const ending: Ending = { keys, until: now() + ttl + waiterLease, isSending: false }
+    const ending: Ending = { keys, spent, until: now() + ttl + waiterLease, isSending: false }
     this.#byOwner.set(owner, ending)
     this.#send(owner, ending)
   }
@@ -51,7 +53,7 @@ export class Endings {
   #send(owner: string, ending: Ending): void {
     if (ending.isSending) return
     ending.isSending = true
-    this.#session.evaluate(Scripts.release, ending.keys, [owner], (error) => {
+    this.#session.evaluate(Scripts.release, ending.keys, [owner, ...ending.spent], (error) => {
       ending.isSending = false
       if (error === undefined) this.#byOwner.delete(owner)
       else this.#failed()

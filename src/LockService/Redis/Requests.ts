@@ -4,7 +4,7 @@
  * @since 0.1.0
  */
 import type { Request } from "../Authority.ts"
-import { cohort, type Covers, RedisCover } from "./Covers.ts"
+import { cohort, type Covers, RedisCover, unknownSpent } from "./Covers.ts"
 import type { Endings } from "./Endings.ts"
 import * as Scripts from "./Scripts.ts"
 import { arrayOf, letterOf, retryMillis, type Session, standingName, unavailable } from "./Session.ts"
@@ -15,7 +15,7 @@ interface Pending {
   readonly keys: ReadonlyArray<string>
   owner: string
   /** A hold that ends in the same step, until the server has answered once. */
-  old: string
+  old: RedisCover | undefined
   isSending: boolean
   isOver: boolean
   /** Since when the server has not answered. */
@@ -51,7 +51,7 @@ export class Requests {
   }
 
   /** Asks; what is `old` ends in the same step. The result withdraws it. */
-  add(request: Request, keys: ReadonlyArray<string>, old: string): () => void {
+  add(request: Request, keys: ReadonlyArray<string>, old: RedisCover | undefined): () => void {
     const pending: Pending = {
       request,
       keys,
@@ -123,15 +123,16 @@ export class Requests {
         lasts,
         fencesFor(request),
         request.above,
-        old,
-        `${late}|${yields}|${claim}|${waiterLease}|${inbox}|${beside ?? ""}`
+        old?.name ?? "",
+        `${late}|${yields}|${claim}|${waiterLease}|${inbox}|${beside ?? ""}`,
+        ...(old?.spent ?? unknownSpent)
       ],
       (error, reply) => {
         if (pending.isOver || pending.owner !== owner) return
         pending.isSending = false
         if (error !== undefined) return this.#retry(pending)
         pending.failingSince = undefined
-        pending.old = ""
+        pending.old = undefined
         if (typeof reply === "string") return this.#grant(pending, Number(reply), sentAt + lasts)
         const [serverTime, wait] = arrayOf(reply)
         const isFirst = pending.waiting === undefined
@@ -161,7 +162,7 @@ export class Requests {
   #drop(pending: Pending): void {
     this.#close(pending)
     this.#endings.add(pending.owner, pending.keys)
-    if (pending.old !== "") this.#endings.add(pending.old, pending.keys)
+    if (pending.old !== undefined) this.#endings.add(pending.old.name, pending.keys, pending.old.spent)
   }
 
   #close(pending: Pending): void {

@@ -139,8 +139,10 @@ local function handOver(self, ttl)
   return mine
 end
 
-local function leave(owner)
+local function leave(owner, block, used)
   if holder == owner then
+    -- fences that were not used are not lost; a guest's may have come after them
+    if count == tonumber(block) then count = tonumber(used) end
     holder = nil
     return true
   end
@@ -160,7 +162,7 @@ end
  * Grants, or puts in line: the fence, or `{TIME, ms}`. Idempotent by owner. Arguments: owner; mode, `X`, `S`, or that and `G`
  * for who passes beside a holder; ttl; fences to reserve; the last fence used; who is to leave in the same step; and
  * `virtual time less the time of sending|how long it yields to readers|ttl until a pushed grant is claimed|the waiter's own
- * lease|inbox|beside whom`.
+ * lease|inbox|beside whom`; of who is to leave, how many fences were reserved, and how many were used.
  *
  * @since 0.1.0
  * @category scripts
@@ -172,7 +174,7 @@ if ARGV[2] == 'X' then
   if value then
     local first, count, owner = string.match(value, '^(%d+) (%d+) ?%d* ?(.*)$')
     free = owner == ARGV[6]
-    if free then least = math.max(least, first + count) end
+    if free then least = math.max(least, first + (count == ARGV[8] and ARGV[9] or count)) end
   end
   if free then
     local time = redis.call('TIME')
@@ -190,7 +192,7 @@ ${common}
 local owner, mode, ttl, block, above = ARGV[1], string.sub(ARGV[2], 1, 1), tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
 local late, yields, claim, lease, inbox, beside = string.match(ARGV[7], '^(-?%d+)|(%d+)|(%d+)|(%d+)|([^|]*)|(.*)$')
 yields, lease = tonumber(yields), tonumber(lease)
-if ARGV[6] ~= '' then leave(ARGV[6]) end
+if ARGV[6] ~= '' then leave(ARGV[6], ARGV[8], ARGV[9]) end
 
 local function attempt()
   purge()
@@ -235,24 +237,25 @@ return {digits(now), wait}
 `)
 
 /**
- * Ends a hold or a wait, and hands over: 1 when it was held. Arguments: owner.
+ * Ends a hold or a wait, and hands over: 1 when it was held. Arguments: owner; how many fences were reserved, and how many
+ * were used: empty when that is not known.
  *
  * @since 0.1.0
  * @category scripts
  */
 export const release: Script = script(`
 local value = redis.call('GET', KEYS[1])
-local fences, ends, owner = string.match(value or '', '^(%d+ %d+) (%d+) (.*)$')
+local first, count, ends, owner = string.match(value or '', '^(%d+) (%d+) (%d+) (.*)$')
 if owner == ARGV[1] then
   local time = redis.call('TIME')
   if ends + 0 > time[1] * 1000 + time[2] / 1000 then
-    redis.call('SET', KEYS[1], fences, 'PX', 86400000)
+    redis.call('SET', KEYS[1], first .. ' ' .. (count == ARGV[2] and ARGV[3] or count), 'PX', 86400000)
     return 1
   end
 end
 ${common}
 if string.sub(ARGV[1], 1, 2) == 't:' then adopted = false end
-local held = leave(ARGV[1])
+local held = leave(ARGV[1], ARGV[2], ARGV[3])
 if call('EXISTS', Q) == 1 then handOver() end
 if first > 0 then store() end
 return held and 1 or 0

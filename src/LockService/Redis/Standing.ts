@@ -63,7 +63,7 @@ export const makeStanding = (
       Effect.async<void, LeaseLost | LockUnavailable>((resume) => {
         const keys = keysOf(key)
         const name = standingName(id)
-        evaluate(Scripts.release, keys, [name], (error, reply) => {
+        evaluate(Scripts.release, keys, [name, 1, 1], (error, reply) => {
           if (error === undefined) return resume(reply === 1 ? Effect.void : Effect.fail(new LeaseLost()))
           endings.add(name, keys)
           resume(Effect.fail(unavailable()))
