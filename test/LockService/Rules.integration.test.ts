@@ -164,16 +164,20 @@ describe("fencing tokens that were reserved", () => {
       const server = yield* Server.start
       const one = yield* service(server.url)
       const other = yield* service(server.url)
-      const key = randomUUID()
-      const id = randomUUID()
-      yield* one.locks.adopt({ id, key, mode: "exclusive", fencingToken: 4_000_000_000_000_000, ttl: "1 minute" })
-      const guest = randomUUID()
-      yield* other.locks.lend(key, id, guest)
-      const passed = yield* hold(other.locks, key, { id: guest })
-      yield* passed.release
-      yield* one.locks.release(key, id)
-      const next = yield* hold(one.locks, key)
-      assert.isAbove(next.lease.fencingToken, passed.lease.fencingToken)
+      for (const order of ["released, then asked for", "asked for, then released"]) {
+        const key = randomUUID()
+        const id = randomUUID()
+        yield* one.locks.adopt({ id, key, mode: "exclusive", fencingToken: 4_000_000_000_000_000, ttl: "1 minute" })
+        const guest = randomUUID()
+        yield* other.locks.lend(key, id, guest)
+        const passed = yield* hold(other.locks, key, { id: guest })
+        yield* passed.release
+        const asked = order.startsWith("asked") ? yield* Effect.fork(hold(one.locks, key)) : undefined
+        yield* settle
+        yield* one.locks.release(key, id)
+        const next = yield* asked === undefined ? hold(one.locks, key) : Fiber.join(asked)
+        assert.isAbove(next.lease.fencingToken, passed.lease.fencingToken, order)
+      }
     })
   )
 })
