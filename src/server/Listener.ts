@@ -58,11 +58,17 @@ const answerStarting: RequestListener = (_, response) => {
     .end(starting)
 }
 
-const malformed = JSON.stringify(
-  Schema.encodeSync(wire(InvalidRequest))(
-    new InvalidRequest({ issues: [{ field: "request", expected: "HTTP/1.1 with headers of at most 16 KiB" }] })
-  )
-)
+const invalid = (field: string, expected: string) =>
+  JSON.stringify(Schema.encodeSync(wire(InvalidRequest))(new InvalidRequest({ issues: [{ field, expected }] })))
+
+const unexpected = invalid("Expect", "100-continue, or nothing")
+
+/** Node would answer 417, and say nothing. */
+const answerExpectation: RequestListener = (_, response) => {
+  response.writeHead(400, { "content-type": "application/json", "cache-control": "no-store" }).end(unexpected)
+}
+
+const malformed = invalid("request", "HTTP/1.1 with headers of at most 16 KiB")
 
 const statusOf = (code: string | undefined) => {
   switch (code) {
@@ -80,7 +86,7 @@ const answerMalformed = (error: NodeJS.ErrnoException, socket: Duplex) => {
   if (!socket.writable || error.code === "ECONNRESET") return void socket.destroy()
   const status = statusOf(error.code)
   socket.end(
-    `HTTP/1.1 ${status} ${STATUS_CODES[status]}\r\nContent-Type: application/json\r\nConnection: close\r\nContent-Length: ${Buffer.byteLength(malformed)}\r\n\r\n${malformed}`
+    `HTTP/1.1 ${status} ${STATUS_CODES[status]}\r\nContent-Type: application/json\r\nCache-Control: no-store\r\nConnection: close\r\nContent-Length: ${Buffer.byteLength(malformed)}\r\n\r\n${malformed}`
   )
 }
 
@@ -98,7 +104,9 @@ export const bind = (options: {
     let handler: RequestListener = answerStarting
     const server = createServer({ requestTimeout: 30_000, headersTimeout: 15_000 }, (request, response) =>
       handler(request, response)
-    ).on("clientError", answerMalformed)
+    )
+      .on("clientError", answerMalformed)
+      .on("checkExpectation", answerExpectation)
 
     yield* Effect.acquireRelease(
       Effect.async<void, CannotListen>((resume) => {

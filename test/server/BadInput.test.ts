@@ -288,6 +288,17 @@ describe("a body", () => {
     }).pipe(Effect.provide(inMemory))
   )
 
+  it.scopedLive("that is announced with an expectation that nobody knows is refused in JSON", () =>
+    Effect.gen(function* () {
+      const { call } = yield* Serving
+      const reply = yield* call("POST", all, { body: apiKey, headers: { expect: "200-ok" } })
+      assert.strictEqual(reply.status, 400, reply.text)
+      assert.nestedPropertyVal(reply.json, "issues[0].field", "Expect")
+      assert.strictEqual(reply.headers["cache-control"], "no-store")
+      assert.deepStrictEqual((yield* call("GET", all)).json, { items: [] })
+    }).pipe(Effect.provide(inMemory))
+  )
+
   it.scopedLive("that is not HTTP is answered in JSON too", () =>
     Effect.gen(function* () {
       const { url } = yield* Serving
