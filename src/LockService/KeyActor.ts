@@ -5,18 +5,11 @@
  * @since 0.1.0
  */
 import type { LockUnavailable } from "../CredentialsError.ts"
+import { Asked } from "./Asked.ts"
 import type { Authority, Cover, Mode, Sight } from "./Authority.ts"
 import { type Contender, Queue } from "./Contender.ts"
 import { Holder, type Share } from "./Holder.ts"
 import { Loans } from "./Loans.ts"
-
-/** What was asked of the authority and not granted yet. */
-interface Pending {
-  readonly virtualTime: number
-  /** Whether the authority said that others hold it. */
-  waits: boolean
-  withdraw: () => void
-}
 
 interface Grant {
   readonly share: Share
@@ -39,8 +32,6 @@ export interface Host {
   readonly idle: (actor: KeyActor) => void
 }
 
-const modes: ReadonlyArray<Mode> = ["exclusive", "shared"]
-
 /**
  * @since 0.1.0
  * @category models
@@ -53,10 +44,7 @@ export class KeyActor {
   readonly #loans = new Loans(this.#holders)
   /** Out of it the next are granted. */
   #share: Share | undefined
-  #exclusive: Pending | undefined
-  #shared: Pending | undefined
-  /** What was asked for contenders that pass beside a lender. */
-  #passing: Map<Contender, Pending> | undefined
+  readonly #asked = new Asked()
   /** Contenders of whom it is not known yet whether they have to wait. */
   #undecided: Array<Contender> = []
   #lastFence = 0
@@ -148,8 +136,7 @@ export class KeyActor {
   #dequeue(contender: Contender): boolean {
     if (!this.#queue.remove(contender)) return false
     this.#decided(contender)
-    this.#passing?.get(contender)?.withdraw()
-    this.#passing?.delete(contender)
+    this.#asked.withdrawPassing(contender)
     return true
   }
 
@@ -199,7 +186,7 @@ export class KeyActor {
       }
       if (inTurn || contender.mode === "exclusive") {
         const yields = contender.mode === "exclusive" && contender.yieldsUntil > this.#host.now()
-        if (!yields || this.#passing?.has(contender) === true) blocked = "all"
+        if (!yields || this.#asked.isPassing(contender)) blocked = "all"
         else if (blocked === "none") blocked = "exclusive"
       }
       if (blocked === "all" && this.#loans.isEmpty) break
@@ -230,7 +217,7 @@ export class KeyActor {
         const fence = share.cover.nextFence()
         if (fence !== undefined) return { share, fence }
       }
-      const before = this.#pendingOf(contender.mode)
+      const before = this.#asked.of(contender.mode)
       if (before !== undefined && before.virtualTime <= contender.virtualTime) return undefined
       before?.withdraw()
       this.#ask(contender)
@@ -238,22 +225,9 @@ export class KeyActor {
     }
   }
 
-  #pendingOf(mode: Mode): Pending | undefined {
-    return mode === "exclusive" ? this.#exclusive : this.#shared
-  }
-
-  #setPending(mode: Mode, pending: Pending | undefined): void {
-    if (mode === "exclusive") this.#exclusive = pending
-    else this.#shared = pending
-  }
-
   #ask(contender: Contender): void {
     const { mode, virtualTime } = contender
-    const pending: Pending = { virtualTime, waits: false, withdraw: () => {} }
-    this.#setPending(mode, pending)
-    const answered = () => {
-      if (this.#pendingOf(mode) === pending) this.#setPending(mode, undefined)
-    }
+    const pending = this.#asked.add(mode, virtualTime)
     if (this.#share?.holders === 0) this.#retire()
     let asking = true
     pending.withdraw = this.#host.authority.request({
@@ -264,14 +238,14 @@ export class KeyActor {
       above: this.#lastFence,
       sight: () => this.sight(),
       granted: (cover) => {
-        answered()
+        this.#asked.remove(mode, pending)
         this.#retire()
         this.#share = { cover, holders: 0 }
         this.#host.covered(this, cover)
         if (!asking) this.#serve()
       },
       failed: (error) => {
-        answered()
+        this.#asked.remove(mode, pending)
         this.#fail(error)
       },
       waits: () => {
@@ -284,9 +258,8 @@ export class KeyActor {
   }
 
   #askToPass(contender: Contender, beside: string): Grant | undefined {
-    if (this.#passing?.has(contender) === true) return undefined
-    const pending: Pending = { virtualTime: 0, waits: false, withdraw: () => {} }
-    this.#passing = (this.#passing ?? new Map()).set(contender, pending)
+    if (this.#asked.isPassing(contender)) return undefined
+    const pending = this.#asked.addPassing(contender)
     pending.withdraw = this.#host.authority.request({
       key: this.key,
       mode: contender.mode,
@@ -296,7 +269,7 @@ export class KeyActor {
       sight: () => this.sight(),
       beside,
       granted: (cover) => {
-        this.#passing?.delete(contender)
+        this.#asked.removePassing(contender)
         const fence = cover.nextFence()
         this.#host.covered(this, cover)
         if (fence === undefined || !this.#isFree(contender) || !this.#dequeue(contender)) {
@@ -307,7 +280,7 @@ export class KeyActor {
         this.#serve()
       },
       failed: (error) => {
-        this.#passing?.delete(contender)
+        this.#asked.removePassing(contender)
         this.#dequeue(contender)
         contender.failed(error)
         this.#serve()
@@ -325,8 +298,7 @@ export class KeyActor {
     const waiting = this.#queue.clear()
     this.#undecided.length = 0
     for (const contender of waiting) {
-      this.#passing?.get(contender)?.withdraw()
-      this.#passing?.delete(contender)
+      this.#asked.withdrawPassing(contender)
       contender.failed(error)
     }
     this.#settle()
@@ -357,12 +329,7 @@ export class KeyActor {
   /** Nothing is kept that nobody waits for. */
   #settle(): void {
     if (this.#undecided.length > 0) this.#decide()
-    for (const mode of modes) {
-      const pending = this.#pendingOf(mode)
-      if (pending === undefined || this.#queue.hasMode(mode)) continue
-      this.#setPending(mode, undefined)
-      pending.withdraw()
-    }
+    this.#asked.withdrawUnless((mode) => this.#queue.hasMode(mode))
     if (this.#share?.holders === 0) this.#retire()
     if (this.#holders.length > 0 || this.#queue.length > 0 || this.#loans.hasElsewhere) return
     this.#host.idle(this)
@@ -384,7 +351,7 @@ export class KeyActor {
 
   /** Whether it may yet be granted without a wait. */
   #mayNotWait(contender: Contender): boolean {
-    const pending = this.#passing?.get(contender) ?? this.#pendingOf(contender.mode)
+    const pending = this.#asked.for(contender)
     return pending !== undefined && !pending.waits && this.#isFree(contender)
   }
 }

@@ -69,7 +69,7 @@ describe("processes at one Redis", () => {
   )
 
   it.scopedLive(
-    "a holder that is killed is followed when its time is over: not before, and at most 10 ms after",
+    "a holder that is killed is followed when its time is over: not before, and at most 50 ms after",
     () =>
       Effect.gen(function* () {
         const { left, locks, url } = yield* atServer
@@ -86,7 +86,8 @@ describe("processes at one Redis", () => {
         const remaining = yield* left
         const { at, lease } = yield* Fiber.join(next)
         assert.isAtLeast(at, asked + remaining - 1)
-        assert.isAtMost(at - asked - remaining, 10)
+        // how close it is on a machine of its own, bench/locks measures
+        assert.isAtMost(at - asked - remaining, 50)
         assert.isAbove(lease.fencingToken, fence)
       }),
     30_000
