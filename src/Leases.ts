@@ -55,7 +55,10 @@ export class Leases extends Context.Tag("effect-credentials/Leases")<
       id: CredentialId,
       options: TakeOptions
     ) => Effect.Effect<Taken, LockTimeout | LockUnavailable>
-    /** Durable when it returns; its time counts from here. */
+    /**
+     * Durable when it returns. Its time counts from its granting; from here, when a renewal of the credential came in
+     * between.
+     */
     readonly remember: (taken: Taken) => Effect.Effect<LentLease, LeaseLost | LockUnavailable | StoreUnavailable>
     readonly forget: (taken: Taken) => Effect.Effect<void>
     /** Prolongs a lease to `ttl` from now. */
@@ -90,7 +93,12 @@ export interface Taken {
   readonly mode: Mode
   readonly fencingToken: number
   readonly ttl: Duration.DurationInput
+  readonly takenAt: DateTime.Utc
 }
+
+/** A lease that is not older than this tenth of its time, and than a second, is as good as a new one. */
+const isYoung = ({ takenAt, ttl }: Taken, now: DateTime.Utc): boolean =>
+  DateTime.distance(takenAt, now) <= Math.min(1_000, Duration.toMillis(ttl) / 10)
 
 const hash = (leaseId: Redacted.Redacted) =>
   createHash("sha256").update(Redacted.value(leaseId), "utf8").digest("base64url")
@@ -134,6 +142,17 @@ export const layer: Layer.Layer<Leases, StoreUnavailable, LockService | LeaseSto
       expiresAt: record.expiresAt
     })
 
+    const keep = Effect.fnUntraced(function* (
+      leaseId: Redacted.Redacted,
+      record: Omit<LeaseRecord, "expiresAt">,
+      from: DateTime.Utc,
+      ttl: Duration.DurationInput
+    ) {
+      const next = { ...record, expiresAt: DateTime.addDuration(from, ttl) }
+      yield* records.put(next)
+      return lent(leaseId, next)
+    })
+
     const prolong = Effect.fnUntraced(function* (
       leaseId: Redacted.Redacted,
       record: Omit<LeaseRecord, "expiresAt">,
@@ -142,9 +161,7 @@ export const layer: Layer.Layer<Leases, StoreUnavailable, LockService | LeaseSto
       yield* Effect.tapError(locks.renew(keyOf(record), record.idHash, ttl), () =>
         Effect.ignore(records.remove(record.idHash))
       )
-      const next = { ...record, expiresAt: DateTime.addDuration(yield* DateTime.now, ttl) }
-      yield* records.put(next)
-      return lent(leaseId, next)
+      return yield* keep(leaseId, record, yield* DateTime.now, ttl)
     }, Effect.uninterruptible)
 
     const end = (record: LeaseRecord) =>
@@ -153,27 +170,24 @@ export const layer: Layer.Layer<Leases, StoreUnavailable, LockService | LeaseSto
       )
 
     return Leases.of({
-      take: (userId, credentialId, { mode, owner, ttl, wait }) =>
-        Effect.suspend(() => {
-          const leaseId = Redacted.make(randomUUID())
-          return Effect.map(
-            locks.take(credentialKey(userId, credentialId), { id: hash(leaseId), mode, ttl, wait }),
-            ({ fencingToken, id }) => ({ leaseId, holderId: id, userId, credentialId, owner, mode, fencingToken, ttl })
-          )
-        }),
-      remember: (taken) =>
-        prolong(
-          taken.leaseId,
-          {
-            idHash: taken.holderId,
-            userId: taken.userId,
-            credentialId: taken.credentialId,
-            owner: taken.owner,
-            mode: taken.mode,
-            fencingToken: taken.fencingToken
-          },
-          taken.ttl
-        ),
+      take: Effect.fnUntraced(function* (userId, credentialId, { mode, owner, ttl, wait }) {
+        const leaseId = Redacted.make(randomUUID())
+        const { fencingToken, id } = yield* locks.take(credentialKey(userId, credentialId), {
+          id: hash(leaseId),
+          mode,
+          ttl,
+          wait
+        })
+        const takenAt = yield* DateTime.now
+        return { leaseId, holderId: id, userId, credentialId, owner, mode, fencingToken, ttl, takenAt }
+      }),
+      remember: Effect.fnUntraced(function* (taken) {
+        const { credentialId, fencingToken, holderId, leaseId, mode, owner, takenAt, ttl, userId } = taken
+        const record = { idHash: holderId, userId, credentialId, owner, mode, fencingToken }
+        return yield* isYoung(taken, yield* DateTime.now)
+          ? keep(leaseId, record, takenAt, ttl)
+          : prolong(leaseId, record, ttl)
+      }, Effect.uninterruptible),
       forget: (taken) => Effect.ignore(locks.release(keyOf(taken), taken.holderId)),
       renew: (leaseId, owner, ttl) => Effect.flatMap(find(leaseId, owner), (record) => prolong(leaseId, record, ttl)),
       release: (leaseId, owner) => Effect.tap(find(leaseId, owner), end),
