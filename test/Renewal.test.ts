@@ -90,18 +90,20 @@ describe("a due credential", () => {
     return Effect.gen(function* () {
       const id = yield* given()
       provider.always(() => unsent)
-      const readers = Effect.all(
-        Array.from({ length: 500 }, () => Effect.flip(get(id))),
-        { concurrency: "unbounded" }
-      )
-      const errors = [...(yield* readers), ...(yield* readers)]
+      const readers = (count: number) =>
+        Effect.all(
+          Array.from({ length: count }, () => Effect.flip(get(id))),
+          { concurrency: "unbounded" }
+        )
+      // those who come together share a failure; those who come later are refused one by one
+      const errors = [...(yield* readers(200)), ...(yield* readers(20))]
       assert.isTrue(errors.every((error) => error._tag === "ProviderError" && error.reason === "unreachable"))
       assert.strictEqual(provider.spent.length, 1)
       yield* adjust("3 seconds")
-      yield* readers
+      yield* readers(20)
       assert.strictEqual(provider.spent.length, 2)
       yield* adjust("3 seconds")
-      yield* readers
+      yield* readers(20)
       assert.strictEqual(provider.spent.length, 2)
       provider.always(undefined)
       yield* adjust("1 minute")
@@ -323,17 +325,26 @@ describe("the answer", () => {
       const id = yield* given()
       provider.next((spend) =>
         Effect.sync(() => {
-          reach.down = "after"
+          reach.down = "at commit"
+          reach.calls.length = 0
           return spend()
         })
       )
       const reader = yield* Effect.fork(get(id))
       yield* settle
+      // the commit is done, and was not answered
+      assert.strictEqual(reach.down, "before")
+      assert.isTrue(Option.isNone(yield* Fiber.poll(reader)))
       reach.down = "never"
       yield* adjust("1 second")
       assert.strictEqual(accessToken(yield* Fiber.join(reader)), "access-1")
+      assert.lengthOf(
+        reach.calls.filter((name) => name === "commit"),
+        1
+      )
       assert.strictEqual((yield* metadata(id)).generation, 2)
       assert.deepStrictEqual(yield* Effect.flatMap(Receipts, (receipts) => receipts.all), [])
+      assert.strictEqual(provider.spent.length, 1)
     }).pipe(Effect.provide(layer))
   })
 
