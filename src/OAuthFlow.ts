@@ -143,7 +143,8 @@ export class OAuthFlow extends Context.Tag("effect-credentials/OAuthFlow")<
     >
     /**
      * Finishes a login for the user and provider that it was begun for. Of many calls with one state one exchanges the
-     * code; exchange and save are one step that an interrupted caller does not split.
+     * code; exchange and save are one step that an interrupted caller does not split. One that is bound to a browser is
+     * not finished here (`AuthorizationExpired`), and stays for that browser.
      */
     readonly callback: (
       parameters: CallbackParameters,
@@ -335,33 +336,38 @@ export const layer = (
         Option.match({ onNone: () => Effect.fail(new AuthorizationExpired()), onSome: Effect.succeed<Authorization> })
       )
 
-      const callback: OAuthFlow["Type"]["callback"] = Effect.fn("OAuthFlow.callback")((parameters, by) =>
-        Effect.uninterruptible(
-          Effect.flatMap(taken(authorizations.take(parameters.state, by)), (pending) => conclude(pending, parameters))
-        )
-      )
+      /** The login of a state, for who may end it: another browser than the one that it is bound to leaves it where it is. */
+      const findFor = Effect.fnUntraced(function* (
+        state: Redacted.Redacted,
+        browserSecret: Option.Option<Redacted.Redacted>
+      ) {
+        const pending = yield* taken(authorizations.find(state))
+        const bound = pending.browserSecret
+        const isForeign = bound !== undefined && !Option.exists(browserSecret, (secret) => matches(secret, bound))
+        return isForeign ? yield* new AuthorizationExpired() : pending
+      })
+
+      const callback: OAuthFlow["Type"]["callback"] = Effect.fn("OAuthFlow.callback")(function* (parameters, by) {
+        yield* findFor(parameters.state, Option.none())
+        const pending = yield* taken(authorizations.take(parameters.state, by))
+        return yield* conclude(pending, parameters)
+      }, Effect.uninterruptible)
 
       const browserCallback: OAuthFlow["Type"]["browserCallback"] = Effect.fn("OAuthFlow.browserCallback")(function* (
         parameters,
         browserSecret
       ) {
-        const looked = yield* Effect.either(authorizations.find(parameters.state))
-        // whom it is bound to must be known before it is taken
+        const looked = yield* Effect.either(findFor(parameters.state, browserSecret))
         if (Either.isLeft(looked)) return { returnTo: Option.none(), result: Either.left(looked.left), withheld: [] }
-        const found = looked.right
-        const bound = Option.flatMapNullable(found, (pending) => pending.browserSecret)
-        // another browser than the one that began leaves the login where it is
-        const foreign = Option.isSome(bound) && !Option.exists(browserSecret, (secret) => matches(secret, bound.value))
-        if (foreign) return { returnTo: Option.none(), result: Either.left(new AuthorizationExpired()), withheld: [] }
+        const { returnTo, scopes } = looked.right
         const concluded = Effect.flatMap(taken(authorizations.take(parameters.state, {})), (pending) =>
           conclude(pending, parameters)
         )
         const result = yield* Effect.either(concluded)
-        const asked = Option.match(found, { onNone: () => [], onSome: (pending) => pending.scopes })
         return {
-          returnTo: Option.flatMapNullable(found, (pending) => pending.returnTo),
+          returnTo: Option.fromNullable(returnTo),
           result,
-          withheld: Either.isRight(result) ? withdrawn(asked, result.right.scopes ?? []) : []
+          withheld: Either.isRight(result) ? withdrawn(scopes, result.right.scopes ?? []) : []
         }
       }, Effect.uninterruptible)
 

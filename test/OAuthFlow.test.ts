@@ -75,12 +75,38 @@ describe("a login", () => {
     }).pipe(Effect.provide(layer))
   })
 
-  it.effect("with a state that was never given out, ASCII or not, is unknown", () => {
-    const { layer } = world({ flow })
+  it.effect("has a state of 256 random bits; what was never given out is unknown, however alike it looks", () => {
+    const { layer, provider } = world({ flow })
     return Effect.gen(function* () {
-      for (const state of ["", "unknown", "ключ-🔑", "a".repeat(10_000)]) {
+      const states = yield* Effect.replicateEffect(authorize(), 20)
+      const texts = states.map(({ state }) => Redacted.value(state))
+      assert.strictEqual(new Set(texts).size, 20)
+      for (const text of texts) assert.strictEqual(Buffer.from(text, "base64url").length, 32)
+      const [known = ""] = texts
+      const forged = ["", "unknown", "ключ-🔑", "a".repeat(10_000), `${known}=`, ` ${known}`, known.slice(0, -1)]
+      for (const state of [...forged, known.replace(/^./, (first) => (first === "A" ? "B" : "A"))]) {
         assert.strictEqual((yield* Effect.flip(callback(Redacted.make(state))))._tag, "AuthorizationExpired")
       }
+      assert.deepStrictEqual(provider.exchanged, [])
+    }).pipe(Effect.provide(layer))
+  })
+
+  it.effect("that has ended, well or not, does not end again", () => {
+    const { layer, provider } = world({ flow })
+    return Effect.gen(function* () {
+      const logins = yield* OAuthFlow
+      const well = yield* authorize()
+      yield* callback(well.state)
+      const denied = yield* authorize()
+      yield* Effect.flip(
+        logins.callback({ state: denied.state, error: "access_denied" }, { userId, provider: providerId })
+      )
+      for (const { state } of [well, denied]) {
+        assert.strictEqual((yield* Effect.flip(callback(state, "code-2")))._tag, "AuthorizationExpired")
+        const ended = yield* logins.browserCallback({ state, code: Redacted.make("code-2") }, Option.none())
+        assert.deepInclude(Option.getOrThrow(Either.getLeft(ended.result)), { _tag: "AuthorizationExpired" })
+      }
+      assert.deepStrictEqual(provider.exchanged, ["code-1"])
     }).pipe(Effect.provide(layer))
   })
 
@@ -137,11 +163,31 @@ describe("a login", () => {
     }).pipe(Effect.provide(layer))
   })
 
-  it.effect("sends the browser to listed URLs alone", () => {
+  it.effect("sends the browser to listed URLs alone, each to the letter", () => {
     const { layer } = world({ flow })
     return Effect.gen(function* () {
-      const error = yield* Effect.flip(authorize({ returnTo: `${returnUrl}/../evil` }))
-      assert.deepInclude(error, { _tag: "InvalidRequest" })
+      const others = [
+        `${returnUrl}/`,
+        `${returnUrl}/../evil`,
+        `${returnUrl}?next=https://evil.test`,
+        `${returnUrl}#token`,
+        returnUrl.toUpperCase(),
+        returnUrl.replace("https", "http"),
+        "https://app.test",
+        "https://app.test:8443/done",
+        "https://app.test@evil.test/done",
+        "https://app.test.evil.test/done",
+        "https://evil.test/https://app.test/done",
+        "//app.test/done",
+        "/done",
+        "javascript:alert(1)",
+        ""
+      ]
+      for (const returnTo of others) {
+        const error = yield* Effect.flip(authorize({ returnTo }))
+        assert.deepInclude(error, { _tag: "InvalidRequest" }, returnTo)
+        assert.notInclude(JSON.stringify(error), "evil")
+      }
       const logins = yield* OAuthFlow
       const { state } = yield* authorize({ returnTo: returnUrl })
       const ended = yield* logins.browserCallback({ state, code: Redacted.make("c") }, Option.none())
@@ -150,20 +196,54 @@ describe("a login", () => {
     }).pipe(Effect.provide(layer))
   })
 
-  it.effect("bound to a browser is finished in no other one", () => {
+  it.effect("that was granted less than was asked for says what is missing", () => {
+    const { layer, provider } = world({ flow })
+    return Effect.gen(function* () {
+      const logins = yield* OAuthFlow
+      const login = Effect.gen(function* () {
+        const { state } = yield* authorize({ scopes: ["read", "write", "admin"] })
+        return yield* logins.browserCallback({ state, code: Redacted.make("c") }, Option.none())
+      })
+      provider.fields["scope"] = "read more"
+      const less = yield* login
+      assert.deepStrictEqual(less.withheld, ["write", "admin"])
+      assert.deepStrictEqual(Option.getOrThrow(Either.getRight(less.result)).scopes, ["read", "more"])
+      provider.fields["scope"] = "admin write read"
+      assert.deepStrictEqual((yield* login).withheld, [])
+      // an answer that does not say has granted all of it (RFC 6749 5.1)
+      delete provider.fields["scope"]
+      assert.deepStrictEqual((yield* login).withheld, [])
+    }).pipe(Effect.provide(layer))
+  })
+
+  it.effect("bound to a browser is finished in no other one, nor by who knows its state, and waits for its own", () => {
+    const { layer, provider } = world({ flow })
+    return Effect.gen(function* () {
+      const logins = yield* OAuthFlow
+      const { authorizationUrl, state } = yield* authorize({ bindBrowser: true, returnTo: returnUrl })
+      assert.strictEqual(Redacted.value(authorizationUrl), `https://us.test/oauth/start/${Redacted.value(state)}`)
+      const other = yield* logins.start((yield* authorize({ bindBrowser: true })).state)
+      const { browserSecret } = yield* logins.start(state)
+      const parameters = { state, code: Redacted.make("c") }
+      const secrets = [Option.none(), Option.some(Redacted.make("another")), Option.some(other.browserSecret)]
+      for (const secret of [...secrets, Option.some(state)]) {
+        const ended = yield* logins.browserCallback(parameters, secret)
+        assert.deepInclude(Option.getOrThrow(Either.getLeft(ended.result)), { _tag: "AuthorizationExpired" })
+        assert.deepStrictEqual(ended.returnTo, Option.none())
+      }
+      assert.strictEqual((yield* Effect.flip(callback(state)))._tag, "AuthorizationExpired")
+      assert.deepStrictEqual(provider.exchanged, [])
+      const ended = yield* logins.browserCallback(parameters, Option.some(browserSecret))
+      assert.isTrue(Either.isRight(ended.result))
+    }).pipe(Effect.provide(layer))
+  })
+
+  it.effect("that is bound to no browser has no start of its own", () => {
     const { layer } = world({ flow })
     return Effect.gen(function* () {
       const logins = yield* OAuthFlow
-      const { authorizationUrl, state } = yield* authorize({ bindBrowser: true })
-      assert.strictEqual(Redacted.value(authorizationUrl), `https://us.test/oauth/start/${Redacted.value(state)}`)
-      const { browserSecret } = yield* logins.start(state)
-      const parameters = { state, code: Redacted.make("c") }
-      for (const secret of [Option.none(), Option.some(Redacted.make("another"))]) {
-        const ended = yield* logins.browserCallback(parameters, secret)
-        assert.isTrue(Either.isLeft(ended.result))
-      }
-      const ended = yield* logins.browserCallback(parameters, Option.some(browserSecret))
-      assert.isTrue(Either.isRight(ended.result))
+      const { state } = yield* authorize()
+      assert.strictEqual((yield* Effect.flip(logins.start(state)))._tag, "AuthorizationExpired")
     }).pipe(Effect.provide(layer))
   })
 })
@@ -214,6 +294,16 @@ describe("a reconnection", () => {
     }).pipe(Effect.provide(layer))
   })
 
+  it.effect("of another user's credential does not begin", () => {
+    const { layer } = world({ flow })
+    return Effect.gen(function* () {
+      const logins = yield* OAuthFlow
+      const credentialId = yield* given({ expiresIn: 3600 })
+      const error = yield* Effect.flip(logins.authorize(UserId.make("mallory"), providerId, { credentialId }))
+      assert.strictEqual(error._tag, "CredentialNotFound")
+    }).pipe(Effect.provide(layer))
+  })
+
   it.effect("of a credential that is deleted meanwhile brings nothing back", () => {
     const { layer, provider } = world({ flow })
     return Effect.gen(function* () {
@@ -230,36 +320,44 @@ describe("a reconnection", () => {
 })
 
 describe("at a real endpoint", () => {
-  const make = Effect.gen(function* () {
-    const provider = yield* ScriptedProvider.make({ pkce: "required" })
-    const definition = Schema.decodeUnknownSync(Provider)(
-      provider.definition("acme", { defaultScopes: ["openid", "repo"] })
-    )
-    const layer = yield* Layer.build(
-      Service.layerMemory({
-        flow,
-        providers: [definition],
-        allowLoopback: true,
-        sweeper: false,
-        clients: () => Option.some({ id: provider.clientId, secret: Redacted.make(provider.clientSecret ?? "") })
-      })
-    )
-    const follow = (url: Redacted.Redacted) =>
-      Effect.promise(async () => {
-        const response = await fetch(Redacted.value(url), { redirect: "manual" })
-        return new URL(response.headers.get("location") ?? "").searchParams
-      })
-    const login = (options?: AuthorizeOptions) =>
-      Effect.gen(function* () {
-        const { authorizationUrl, state } = yield* authorize(options)
-        const returned = yield* follow(authorizationUrl)
-        const logins = yield* OAuthFlow
-        const iss = returned.get("iss") ?? undefined
-        const code = Redacted.make(returned.get("code") ?? "")
-        return yield* logins.callback({ state, code, iss }, { userId, provider: providerId })
-      }).pipe(Effect.provide(layer))
-    return { provider, login, layer }
-  })
+  const connected = (
+    options: ScriptedProvider.Options = { pkce: "required" },
+    fields: Readonly<Record<string, unknown>> = {}
+  ) =>
+    Effect.gen(function* () {
+      const provider = yield* ScriptedProvider.make(options)
+      const definition = Schema.decodeUnknownSync(Provider)(
+        provider.definition("acme", { defaultScopes: ["openid", "repo"], ...fields })
+      )
+      const layer = yield* Layer.build(
+        Service.layerMemory({
+          flow,
+          providers: [definition],
+          allowLoopback: true,
+          sweeper: false,
+          clients: () => Option.some({ id: provider.clientId, secret: Redacted.make(provider.clientSecret ?? "") })
+        })
+      )
+      const follow = (url: Redacted.Redacted) =>
+        Effect.promise(async () => {
+          const response = await fetch(Redacted.value(url), { redirect: "manual" })
+          return new URL(response.headers.get("location") ?? "").searchParams
+        })
+      const callbackOf = (state: Redacted.Redacted, returned: URLSearchParams) =>
+        Effect.gen(function* () {
+          const logins = yield* OAuthFlow
+          const iss = returned.get("iss") ?? undefined
+          const code = Redacted.make(returned.get("code") ?? "")
+          return yield* logins.callback({ state, code, iss }, { userId, provider: providerId })
+        }).pipe(Effect.provide(layer))
+      const login = (options?: AuthorizeOptions) =>
+        Effect.gen(function* () {
+          const { authorizationUrl, state } = yield* Effect.provide(authorize(options), layer)
+          return yield* callbackOf(state, yield* follow(authorizationUrl))
+        })
+      return { provider, login, layer, follow, callbackOf }
+    })
+  const make = connected()
 
   it.scopedLive("connects with PKCE, renews with the refresh token, and revokes at the end", () =>
     Effect.gen(function* () {
@@ -284,12 +382,64 @@ describe("at a real endpoint", () => {
     })
   )
 
-  it.scopedLive("does not put another account's tokens in a credential's place", () =>
+  it.scopedLive("refuses a code without an issuer, where the provider always names it", () =>
     Effect.gen(function* () {
-      const { login, provider } = yield* make
+      const { login, provider } = yield* connected({ pkce: "required" }, { requiresIss: true })
+      yield* login()
+      provider.next(ScriptedProvider.Fault.issuedBy(undefined))
+      assert.deepInclude(yield* Effect.flip(login()), { _tag: "AuthorizationDenied", error: "issuer_mismatch" })
+      assert.strictEqual(provider.exchanges, 1)
+    })
+  )
+
+  it.scopedLive("does not take another login's code, whose verifier only that login has", () =>
+    Effect.gen(function* () {
+      const { callbackOf, follow, layer, provider } = yield* make
+      const stolen = yield* Effect.flatMap(Effect.provide(authorize(), layer), (begun) =>
+        follow(begun.authorizationUrl)
+      )
+      const { state } = yield* Effect.provide(authorize(), layer)
+      assert.deepInclude(yield* Effect.flip(callbackOf(state, stolen)), {
+        _tag: "AuthorizationDenied",
+        error: "invalid_grant"
+      })
+      assert.deepStrictEqual(yield* Effect.provide(stored, layer), [])
+      assert.strictEqual(provider.exchanges, 0)
+    })
+  )
+
+  it.scopedLive(
+    "sends S256 and the verifier also where the provider does not ask for them: who strips them fails",
+    () =>
+      Effect.gen(function* () {
+        const { callbackOf, follow, layer } = yield* connected({ pkce: "supported" })
+        const { authorizationUrl, state } = yield* Effect.provide(authorize(), layer)
+        const link = new URL(Redacted.value(authorizationUrl))
+        assert.strictEqual(link.searchParams.get("code_challenge_method"), "S256")
+        assert.match(link.searchParams.get("code_challenge") ?? "", /^[\w-]{43}$/)
+        link.searchParams.delete("code_challenge")
+        link.searchParams.delete("code_challenge_method")
+        const returned = yield* follow(Redacted.make(link.href))
+        assert.deepInclude(yield* Effect.flip(callbackOf(state, returned)), { _tag: "AuthorizationDenied" })
+        assert.deepStrictEqual(yield* Effect.provide(stored, layer), [])
+      })
+  )
+
+  it.scopedLive("does not put another account's tokens in a credential's place, and gives them back", () =>
+    Effect.gen(function* () {
+      const { layer, login, provider } = yield* connected({ revocationScope: "token" }, { revocationScope: "token" })
       const { id } = yield* login()
+      const before = yield* Effect.flatMap(CredentialsManager, (manager) => manager.get(userId, id)).pipe(
+        Effect.provide(layer)
+      )
       provider.login("mallory")
       assert.strictEqual((yield* Effect.flip(login({ credentialId: id })))._tag, "AccountMismatch")
+      yield* provider.awaitLedger((ledger) => ledger.some(({ outcome }) => outcome === "revoked"))
+      const after = yield* Effect.flatMap(CredentialsManager, (manager) => manager.get(userId, id)).pipe(
+        Effect.provide(layer)
+      )
+      assert.strictEqual(accessToken(after), accessToken(before))
+      assert.isTrue(provider.isLive(accessToken(after) ?? ""))
       provider.login("alice")
       assert.deepInclude(yield* login({ credentialId: id }), { id, generation: 2 })
     })

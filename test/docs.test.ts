@@ -279,6 +279,20 @@ describe("the documentation's tables", () => {
     })
   )
 
+  it("name, for every attack, what stops it and tests that are there", () => {
+    const rows = tableUnder("docs/security.md", "Attacks")
+    assert.isAbove(rows.length, 20)
+    for (const [attack = "", control = "", tests = ""] of rows) {
+      assert.isNotEmpty(control, attack)
+      const files = [...tests.matchAll(/`([^`]+)`/g)].map(([, file = ""]) => file)
+      assert.isNotEmpty(files, attack)
+      for (const file of files) {
+        assert.match(file, /^test\/.+\.ts$/, attack)
+        assert.isTrue(Fs.existsSync(Path.join(root, file)), `${attack}: ${file}`)
+      }
+    }
+  })
+
   it("list the metrics that there are, as they describe themselves", () => {
     const table = tableUnder("docs/operations.md", "Metrics").filter(([, type = ""]) =>
       ["counter", "gauge", "histogram"].includes(type)

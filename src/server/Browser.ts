@@ -79,6 +79,21 @@ const othersOf = (url: string): Readonly<Record<string, string>> => {
   )
 }
 
+/** Of the scopes that are missing: a page, not a list. */
+const mostShown = 10
+
+/** A scope as RFC 6749 3.3 writes it; an MCP server may name anything. */
+const scopeToken = /^[\x21\x23-\x5b\x5d-\x7e]{1,100}$/
+
+/** What the user granted less than was asked for, as far as it can be shown. */
+const shortfall = (withheld: ReadonlyArray<string>) => {
+  const shown = withheld.filter((scope) => scopeToken.test(scope)).slice(0, mostShown)
+  if (shown.length === 0) return "It granted less than was asked for."
+  const more = withheld.length - shown.length
+  const names = `${shown.join(", ")}${more > 0 ? ` and ${more} more` : ""}`
+  return `It granted less than was asked for: ${names} ${withheld.length === 1 ? "is" : "are"} missing.`
+}
+
 const withParameter = (returnTo: string, name: string, value: string) => {
   const url = new URL(returnTo)
   url.searchParams.set(name, value)
@@ -133,7 +148,7 @@ export const callback = Effect.fnUntraced(function* ({
             title: "Connected",
             text: [
               `Your ${credential.provider} account is connected. You can close this window.`,
-              ...(withheld.length > 0 ? [`It granted less than was asked for: ${withheld.join(", ")} is missing.`] : [])
+              ...(withheld.length > 0 ? [shortfall(withheld)] : [])
             ].join(" ")
           }),
         onSome: (url) => redirect(withParameter(url, "credentialId", credential.id))

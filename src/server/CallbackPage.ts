@@ -24,7 +24,15 @@ const security = {
 
 const entities: Record<string, string> = { "&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&#39;" }
 
-const escape = (text: string) => text.replaceAll(/[&<>"']/g, (character) => entities[character] ?? "")
+/** Long enough for every text of this service's own. */
+const longestText = 1_000
+
+/** No markup, and nothing that cannot be seen or turns the direction of reading: some of it may be a stranger's. */
+const plain = (text: string) =>
+  text
+    .replaceAll(/\p{C}+/gu, " ")
+    .slice(0, longestText)
+    .replaceAll(/[&<>"']/g, (character) => entities[character] ?? "")
 
 /**
  * @since 0.1.0
@@ -35,7 +43,7 @@ export const make = (options: {
   readonly title: string
   readonly text: string
 }): HttpServerResponse.HttpServerResponse => {
-  const title = escape(options.title)
+  const title = plain(options.title)
   return HttpServerResponse.text(
     `<!doctype html>
 <html lang="en">
@@ -45,7 +53,7 @@ export const make = (options: {
 <title>${title}</title>
 <style>${style}</style>
 </head>
-<body><main><h1>${title}</h1><p>${escape(options.text)}</p></main></body>
+<body><main><h1>${title}</h1><p>${plain(options.text)}</p></main></body>
 </html>
 `,
     { status: options.status, contentType: "text/html; charset=utf-8", headers: security }

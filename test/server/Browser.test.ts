@@ -14,6 +14,7 @@ import {
 } from "../../src/CredentialsError.ts"
 import type { CallbackError, CallbackParameters, OAuthFlow } from "../../src/OAuthFlow.ts"
 import { SecureCookies } from "../../src/server/Browser.ts"
+import * as CallbackPage from "../../src/server/CallbackPage.ts"
 import { Serving, standIn } from "./Serving.ts"
 
 const credential = { id: "11111111-1111-4111-8111-111111111111", provider: "<b>acme</b>" } as unknown as Metadata
@@ -26,12 +27,13 @@ interface Seen {
 const flow = (
   result: Either.Either<Metadata, CallbackError>,
   returnTo: Option.Option<string> = Option.none(),
-  seen: Seen = { parameters: undefined, browserSecret: Option.none() }
+  seen: Seen = { parameters: undefined, browserSecret: Option.none() },
+  withheld: ReadonlyArray<string> = []
 ): Partial<OAuthFlow["Type"]> => ({
   browserCallback: (parameters, browserSecret) =>
     Effect.sync(() => {
       Object.assign(seen, { parameters, browserSecret: Option.map(browserSecret, Redacted.value) })
-      return { returnTo, result, withheld: [] }
+      return { returnTo, result, withheld }
     }),
   start: (state) =>
     Redacted.value(state) === "good"
@@ -53,6 +55,7 @@ describe("the page at the end of a login", () => {
       assert.strictEqual(headers["content-type"], "text/html; charset=utf-8")
       assert.strictEqual(headers["cache-control"], "no-store")
       assert.strictEqual(headers["referrer-policy"], "no-referrer")
+      assert.strictEqual(headers["x-content-type-options"], "nosniff")
       assert.include(text, "Your &lt;b&gt;acme&lt;/b&gt; account is connected.")
       assert.notMatch(text, /<script|<img|<link|https?:|\son\w+=|<b>/i)
       const style = /<style>([^]*)<\/style>/.exec(text)?.[1] ?? ""
@@ -63,6 +66,51 @@ describe("the page at the end of a login", () => {
       )
     }).pipe(Effect.provide(standIn({ flow: flow(Either.right(credential)) })))
   )
+
+  const connected = (withheld: ReadonlyArray<string>) =>
+    Effect.gen(function* () {
+      const { call } = yield* Serving
+      const { status, text } = yield* call("GET", "/oauth/callback?code=c&state=s", browsing)
+      assert.strictEqual(status, 200)
+      return /<p>([^]*)<\/p>/.exec(text)?.[1] ?? ""
+    }).pipe(
+      Effect.provide(standIn({ flow: flow(Either.right(credential), Option.none(), undefined, withheld) })),
+      Effect.scoped
+    )
+
+  it.live("says which scopes the user did not grant, and nothing of them where all were granted", () =>
+    Effect.gen(function* () {
+      assert.notInclude(yield* connected([]), "granted")
+      assert.include(yield* connected(["write"]), "It granted less than was asked for: write is missing.")
+      assert.include(yield* connected(["write", "admin"]), ": write, admin are missing.")
+    })
+  )
+
+  it.live("shows the scopes that a server made up without markup, without what cannot be seen, and not for ever", () =>
+    Effect.gen(function* () {
+      const hostile = ["<img/src=x>", "a&b", "\u202eevil", "call me: +1 555", "x".repeat(500), "read"]
+      const text = yield* connected(hostile)
+      assert.include(text, ": &lt;img/src=x&gt;, a&amp;b, read and 3 more are missing.")
+      assert.notMatch(text, /<|\p{C}|evil|call|x{9}/u)
+      const many = yield* connected(Array.from({ length: 5_000 }, (_, index) => `scope-${index}`))
+      assert.include(many, "scope-9 and 4990 more are missing.")
+      assert.include(yield* connected(["\u0000"]), "It granted less than was asked for.")
+    })
+  )
+
+  it("holds no markup and no unseen character of a text, whoever wrote it", () => {
+    for (const text of [
+      `"'><script>alert(1)</script>`,
+      "a\u202eb\u200bc\u0000d\r\ne",
+      "&lt;b&gt;",
+      "x".repeat(100_000)
+    ]) {
+      const { body } = CallbackPage.make({ status: 200, title: text, text })
+      const page = body._tag === "Uint8Array" ? Buffer.from(body.body).toString("utf8") : assert.fail(body._tag)
+      assert.notMatch(page, /<script|<b>|[^\P{C}\n]/u)
+      assert.isBelow(page.length, 20_000)
+    }
+  })
 
   const failures: ReadonlyArray<readonly [CallbackError, number]> = [
     [new AuthorizationExpired(), 410],
@@ -107,6 +155,7 @@ describe("a browser that is to return", () => {
         [303, `https://app.example/done?tab=1&credentialId=${credential.id}`, ""]
       )
       assert.strictEqual(headers["referrer-policy"], "no-referrer")
+      assert.strictEqual(headers["cache-control"], "no-store")
     }).pipe(Effect.provide(standIn({ flow: flow(Either.right(credential), returnTo) })))
   )
 

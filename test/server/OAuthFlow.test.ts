@@ -1,15 +1,19 @@
 import { assert, describe, it } from "@effect/vitest"
+import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
+import * as LogLevel from "effect/LogLevel"
 import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
 import { generateKeyPairSync } from "node:crypto"
 import * as ApiKeys from "../../src/ApiKeys.ts"
+import { AuditLog } from "../../src/AuditLog.ts"
 import { Provider } from "../../src/Provider.ts"
+import * as Log from "../../src/server/Log.ts"
 import * as Service from "../../src/Service.ts"
 import * as ScriptedProvider from "../servers/ScriptedProvider.ts"
-import { bootstrapKey, over, Serving } from "./Serving.ts"
+import { bootstrapKey, over, type Reply, Serving } from "./Serving.ts"
 
 const routes = "/v1/users/ada/oauth/acme"
 
@@ -170,3 +174,63 @@ describe("connecting without a user", () => {
     })
   )
 })
+
+it.scopedLive(
+  "what a provider repeats of a secret is in no answer, log line or audit event",
+  () =>
+    Effect.gen(function* () {
+      const lines: Array<string> = []
+      const { layer, server } = yield* serving(() => ({}))
+      const clientSecret = server.clientSecret ?? assert.fail("the client has a secret")
+      const [refreshToken, code] = ["refresh-canary-81c4", "code-canary-27ab"]
+      const secrets = [refreshToken, code, clientSecret]
+      const said = secrets.join(" ")
+      const textOf = (reply: Reply) => JSON.stringify([reply.headers, reply.text])
+      const logging = Log.layer({ format: "json", level: LogLevel.All, write: (line) => void lines.push(line) })
+      yield* Effect.gen(function* () {
+        const { call } = yield* Serving
+        const past = DateTime.formatIso(DateTime.subtract(yield* DateTime.now, { minutes: 1 }))
+        const echoes: ReadonlyArray<ScriptedProvider.Fault.Fault> = [
+          ScriptedProvider.Fault.error("invalid_grant", 400, said),
+          ScriptedProvider.Fault.error(said),
+          ScriptedProvider.Fault.error(said, 401, said),
+          ScriptedProvider.Fault.errorIn200(said),
+          ScriptedProvider.Fault.notOk(said),
+          ScriptedProvider.Fault.refuse({ status: 503, body: said, headers: { "x-echo": said } }),
+          ScriptedProvider.Fault.refuse({ status: 429, body: said, headers: { "retry-after": said } }),
+          ScriptedProvider.Fault.refuse({ status: 200, body: `<html>${said}</html>` }),
+          ScriptedProvider.Fault.refuse({ status: 200, body: `{"access_token":{"${said}":1}}` }),
+          ScriptedProvider.Fault.refuse({ status: 302, headers: { location: `https://${said}.test/${said}` } })
+        ]
+        const texts: Array<string> = []
+        for (const [index, echo] of echoes.entries()) {
+          const users = `/v1/users/user-${index}`
+          const created = yield* call("POST", `${users}/credentials`, {
+            body: { type: "oauth2", provider: "acme", accessToken: "at", refreshToken, accessTokenExpiresAt: past }
+          })
+          const path = `${users}/credentials/${String(record(created.json)["id"])}`
+          server.always(echo)
+          const read = yield* call("GET", `${path}/secret?waitSeconds=1`)
+          assert.isAtLeast(read.status, 400, textOf(read))
+          const others = [
+            yield* call("GET", path),
+            yield* call("GET", `${path}/explain`),
+            yield* call("POST", `${path}/refresh?waitSeconds=1`)
+          ]
+          const begun = yield* call("POST", `${users}/oauth/acme/authorize`)
+          const state = String(record(begun.json)["state"])
+          const ended = yield* call("POST", `${users}/oauth/acme/callback`, { body: { code, state } })
+          assert.isAtLeast(ended.status, 400, textOf(ended))
+          const page = yield* call("GET", `/oauth/callback?state=x&error=${encodeURIComponent(said)}`, { key: null })
+          texts.push(...[created, read, ...others, ended, page].map(textOf))
+          server.always(undefined)
+        }
+        const events = yield* Effect.flatMap(AuditLog, (log) => log.recent(1_000))
+        assert.isAbove(lines.length, echoes.length)
+        assert.isAbove(events.length, echoes.length)
+        texts.push(...lines, ...events.map((event) => JSON.stringify(event)))
+        for (const text of texts) for (const secret of secrets) assert.notInclude(text, secret)
+      }).pipe(Effect.provide(Layer.provide(layer, logging)))
+    }),
+  60_000
+)

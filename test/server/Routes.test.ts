@@ -1,5 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
+import { randomUUID } from "node:crypto"
 import { inMemory, type Reply, Serving } from "./Serving.ts"
 
 const user = "/v1/users/alice%2F1"
@@ -249,6 +250,7 @@ describe("a credential", () => {
       const calls = [
         ["GET", "", undefined],
         ["GET", "/secret", undefined],
+        ["GET", "/explain", undefined],
         ["PUT", "", { type: "api_key", apiKey: "x" }],
         ["DELETE", "", undefined],
         ["POST", "/refresh", {}],
@@ -260,6 +262,16 @@ describe("a credential", () => {
         assert.strictEqual(reply.status, 404, `${method} ${suffix}`)
         assert.strictEqual(field(reply, "_tag"), "CredentialNotFound")
       }
+      assert.strictEqual((yield* call("HEAD", elsewhere)).status, 404)
+      const mallory = "/v1/users/mallory"
+      assert.deepStrictEqual((yield* call("GET", `${mallory}/credentials`)).json, { items: [] })
+      const match = yield* call("POST", `${mallory}/credentials/match`, {
+        body: { requirements: [{ name: "llm", provider: "openai" }] }
+      })
+      assert.deepPropertyVal(match.json, "missing", ["llm"] as never)
+      const login = yield* call("POST", `${mallory}/oauth/github/authorize`, { body: { credentialId: id } })
+      assert.deepStrictEqual([login.status, field(login, "_tag")], [404, "CredentialNotFound"])
+      assert.deepStrictEqual((yield* call("DELETE", mallory)).json, { deleted: 0 })
       assert.strictEqual((yield* call("GET", path)).headers.etag, '"1"', id)
     }).pipe(Effect.provide(inMemory))
   )
@@ -310,14 +322,33 @@ describe("a lease", () => {
       const lease = field(yield* call("POST", `${one.path}/leases`), "leaseId")
       const wrong = yield* call("DELETE", `${other.path}?leaseId=${lease}`)
       assert.deepStrictEqual([wrong.status, field(wrong, "_tag")], [410, "LeaseLost"])
-      const key = field(yield* call("POST", "/v1/api-keys", { body: { name: "k", scopes: ["lease", "write"] } }), "key")
-      for (const [method, path] of [
-        ["DELETE", `/v1/leases/${lease}`],
-        ["POST", `/v1/leases/${lease}/renew`],
-        ["DELETE", `${one.path}?leaseId=${lease}`]
+      const scopes = ["lease", "write", "secret"]
+      const key = field(yield* call("POST", "/v1/api-keys", { body: { name: "k", scopes } }), "key")
+      for (const [method, path, body] of [
+        ["POST", `/v1/leases/${lease}/renew`, {}],
+        ["DELETE", `/v1/leases/${lease}`, undefined],
+        ["DELETE", `${one.path}?leaseId=${lease}`, undefined],
+        ["PUT", `${one.path}?leaseId=${lease}`, { type: "api_key", apiKey: "stolen" }],
+        ["DELETE", `${one.path}?leaseId=${randomUUID()}`, undefined]
       ] as const) {
-        assert.strictEqual((yield* call(method, path, { key })).status, 410, path)
+        const reply = yield* call(method, path, { key, body })
+        assert.deepStrictEqual([reply.status, field(reply, "_tag")], [410, "LeaseLost"], `${method} ${path}`)
       }
+      assert.strictEqual((yield* call("POST", `/v1/leases/${lease}/renew`)).status, 200)
+    }).pipe(Effect.provide(inMemory))
+  )
+
+  it.scopedLive("has an id that nobody can guess", () =>
+    Effect.gen(function* () {
+      const { call } = yield* Serving
+      const { path } = yield* created()
+      const taken = yield* Effect.replicateEffect(call("POST", `${path}/leases`, { body: { mode: "shared" } }), 10)
+      const ids = taken.map((reply) => field(reply, "leaseId"))
+      assert.strictEqual(new Set(ids).size, 10)
+      // 122 random bits (RFC 9562 5.4)
+      for (const id of ids) assert.match(id, /^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/)
+      // no part of an id is shared with another, as a count or a time would be
+      for (const at of [0, 9, 24]) assert.isAbove(new Set(ids.map((id) => id.slice(at, at + 4))).size, 5)
     }).pipe(Effect.provide(inMemory))
   )
 })
