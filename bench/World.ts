@@ -21,7 +21,7 @@ export interface World {
   readonly root: string
   readonly postgres: Postgres.Postgres
   readonly redis: Redis.Redis
-  readonly provider: ScriptedProvider.ScriptedProvider
+  readonly provider: ScriptedProvider.ScriptedProvider["Type"]
   readonly redisVersion: Effect.Effect<string>
   /** The library over a new database with its tables. */
   readonly library: Effect.Effect<Library.Options>

@@ -129,6 +129,25 @@ export const layer = (options: Options = {}): Layer.Layer<UseCases, StoreUnavail
 }
 
 /**
+ * The ports that are an engine's, in this process's memory. What is stored is sealed there too.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerMemoryEngine: Layer.Layer<
+  Exclude<Ports, ProviderCatalogue.ProviderCatalogue | HandlerRegistry.HandlerRegistry | Outbound.Outbound>
+> = Layer.mergeAll(
+  Layer.mergeAll(Store.layerMemory, AuthorizationStore.layerMemory, Receipts.layerMemory).pipe(
+    Layer.provide(Cipher.layerMemory)
+  ),
+  LeaseStore.layerMemory,
+  LockService.layerMemory,
+  Processes.layerSole,
+  CircuitBreaker.layerMemory,
+  AuditLog.layerMemory
+)
+
+/**
  * Everything in this process's memory: for tests, and for programs whose credentials need not outlive them. The ports are
  * there to be looked at.
  *
@@ -149,17 +168,5 @@ export const layerMemory = (
     Layer.provideMerge(ProviderCatalogue.layer(options.providers)),
     Layer.provideMerge(Outbound.layer({ allowLoopback: options.allowLoopback ?? false }))
   )
-  const sealed = Layer.mergeAll(Store.layerMemory, AuthorizationStore.layerMemory, Receipts.layerMemory).pipe(
-    Layer.provide(Cipher.layerMemory)
-  )
-  const ports = Layer.mergeAll(
-    sealed,
-    LeaseStore.layerMemory,
-    LockService.layerMemory,
-    Processes.layerSole,
-    CircuitBreaker.layerMemory,
-    AuditLog.layerMemory,
-    protocol
-  )
-  return Layer.provideMerge(layer(options), ports)
+  return Layer.provideMerge(layer(options), Layer.merge(layerMemoryEngine, protocol))
 }

@@ -49,7 +49,8 @@ const authorize = Effect.flatMap(DeviceFlow, (flow) => flow.authorize(userId, pr
 
 const ask = (state: Redacted.Redacted, asker = by) => Effect.flatMap(DeviceFlow, (flow) => flow.callback(state, asker))
 
-const polls = (server: ScriptedProvider.ScriptedProvider) => server.ledger.filter(({ kind }) => kind === "device_code")
+const polls = (server: ScriptedProvider.ScriptedProvider["Type"]) =>
+  server.ledger.filter(({ kind }) => kind === "device_code")
 
 /** How long the caller is told to wait. */
 const told = (state: Redacted.Redacted) =>

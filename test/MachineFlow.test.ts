@@ -63,7 +63,8 @@ const read = (id: Parameters<CredentialsManager["Type"]["get"]>[1], refresh: "au
     Effect.map(manager.get(userId, id, { refresh }), ({ accessToken }) => Redacted.value(accessToken ?? assert.fail()))
   )
 
-const requests = (server: ScriptedProvider.ScriptedProvider) => server.ledger.filter(({ kind }) => kind === "machine")
+const requests = (server: ScriptedProvider.ScriptedProvider["Type"]) =>
+  server.ledger.filter(({ kind }) => kind === "machine")
 
 const claimsOf = (assertion = ""): Readonly<Record<string, unknown>> =>
   Object(JSON.parse(Buffer.from(assertion.split(".")[1] ?? "", "base64url").toString()))

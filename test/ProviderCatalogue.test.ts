@@ -22,7 +22,7 @@ import { builtin } from "../src/ProviderCatalogue/builtin.ts"
 import * as Service from "../src/Service.ts"
 import { isMachine } from "../src/TokenEndpoint/MachineGrant.ts"
 import * as ScriptedProvider from "./servers/ScriptedProvider.ts"
-import { challengeOf } from "./servers/ScriptedProvider/Grants.ts"
+import { challengeOf } from "../src/testing/ScriptedProvider/Grants.ts"
 
 const userId = UserId.make("ada")
 

@@ -1,16 +1,13 @@
 /**
- * A provider without a network: a `HandlerRegistry` whose one handler keeps a ledger of what was spent and answers as
- * scripted, so that renewals run under `TestClock`.
+ * The use cases over a provider without a network and over engines that can be out of reach, under `TestClock`.
  */
 import type * as Context from "effect/Context"
 import * as DateTime from "effect/DateTime"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as Either from "effect/Either"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
-import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import * as TestClock from "effect/TestClock"
 import * as AuditLog from "../src/AuditLog.ts"
@@ -21,125 +18,21 @@ import * as Cipher from "../src/Cipher.ts"
 import { CredentialId, type NewCredential, ProviderId, UserId } from "../src/Credential.ts"
 import { CredentialsManager } from "../src/CredentialsManager.ts"
 import { StoreUnavailable } from "../src/CredentialsError.ts"
-import { HandlerRegistry } from "../src/HandlerRegistry.ts"
-import type { Handler } from "../src/HandlerRegistry/Handler.ts"
 import * as LeaseStore from "../src/LeaseStore.ts"
 import * as LockService from "../src/LockService.ts"
-import type { Answer, OutboundFailure } from "../src/Outbound.ts"
 import * as Processes from "../src/Processes.ts"
 import { Provider } from "../src/Provider.ts"
-import * as Outbound from "../src/Outbound.ts"
-import * as ProviderCatalogue from "../src/ProviderCatalogue.ts"
 import * as Receipts from "../src/Receipts.ts"
 import * as Service from "../src/Service.ts"
 import * as Store from "../src/Store.ts"
 import type { Driver } from "../src/Store/Driver.ts"
 import * as Memory from "../src/Store/Memory.ts"
-import { readTokens } from "../src/TokenEndpoint.ts"
+import { make } from "../src/testing/ScriptedHandler.ts"
+
+export { answer, make } from "../src/testing/ScriptedHandler.ts"
 
 export const userId = UserId.make("user-1")
 export const providerId = ProviderId.to.make("acme")
-
-export const answer = (status: number, body: unknown, headers: Record<string, string> = {}): Answer => ({
-  status,
-  headers,
-  body: Redacted.make(Buffer.from(typeof body === "string" ? body : JSON.stringify(body)))
-})
-
-type Script = (spend: () => Answer, token: string) => Effect.Effect<Answer, OutboundFailure>
-
-export interface ScriptedHandler {
-  /** Every refresh token that was presented, in order. */
-  readonly spent: Array<string>
-  /** Every code that was presented. */
-  readonly exchanged: Array<string>
-  readonly revoked: Array<string>
-  /** How many presented refresh tokens had been spent before. */
-  readonly reuses: () => number
-  /** Each befalls one coming refresh or exchange. */
-  readonly next: (...scripts: ReadonlyArray<Script>) => void
-  readonly always: (script: Script | undefined) => void
-  /** What a token answer holds beside the tokens. */
-  readonly fields: Record<string, unknown>
-}
-
-export const make = (definition: Partial<typeof Provider.Encoded> = {}) => {
-  const provider = Schema.decodeUnknownSync(Provider)({
-    id: "acme",
-    authorizationUrl: "https://acme.test/authorize",
-    tokenUrl: "https://acme.test/token",
-    revocationUrl: "https://acme.test/revoke",
-    ...definition
-  })
-  const spent: Array<string> = []
-  const exchanged: Array<string> = []
-  const revoked: Array<string> = []
-  const queue: Array<Script> = []
-  const fields: Record<string, unknown> = { token_type: "bearer", expires_in: 3600 }
-  let standing: Script | undefined
-  let count = 0
-  const used = new Set<string>()
-  let reuses = 0
-
-  const spend = (token: string) => () => {
-    if (provider.rotatesRefreshToken && used.has(token)) {
-      reuses++
-      return answer(400, { error: "invalid_grant" })
-    }
-    used.add(token)
-    count++
-    return answer(200, {
-      access_token: `access-${count}`,
-      ...(provider.rotatesRefreshToken && { refresh_token: `refresh-${count}` }),
-      ...fields
-    })
-  }
-
-  const handler: Handler = {
-    provider,
-    authorizationUrl: ({ codeChallenge, state }) =>
-      Redacted.make(`https://acme.test/authorize?state=${Redacted.value(state)}&code_challenge=${codeChallenge}`),
-    exchange: ({ code }) =>
-      Effect.suspend(() => {
-        const token = Redacted.value(code)
-        exchanged.push(token)
-        const script = queue.shift() ?? standing
-        return script === undefined ? Effect.sync(spend(token)) : script(spend(token), token)
-      }),
-    refresh: (redacted) =>
-      Effect.suspend(() => {
-        const token = Redacted.value(redacted)
-        spent.push(token)
-        const script = queue.shift() ?? standing
-        return script === undefined ? Effect.sync(spend(token)) : script(spend(token), token)
-      }),
-    read: (given) => Effect.map(DateTime.now, (now) => readTokens(provider, given, now.epochMillis)),
-    revoke: (token) =>
-      Effect.sync(() => {
-        revoked.push(Redacted.value(token))
-        return Either.right(undefined)
-      })
-  }
-  const scripted: ScriptedHandler = {
-    spent,
-    exchanged,
-    revoked,
-    reuses: () => reuses,
-    next: (...scripts) => void queue.push(...scripts),
-    always: (script) => void (standing = script),
-    fields
-  }
-  const layer = Layer.mergeAll(
-    Layer.succeed(HandlerRegistry, {
-      forLogin: () => Effect.succeed(handler),
-      of: () => Effect.succeed(handler),
-      isConfigured: ({ id }) => id === provider.id
-    }),
-    ProviderCatalogue.layer([provider]),
-    Outbound.layer({ allowLoopback: false })
-  )
-  return { scripted, layer, handler }
-}
 
 /**
  * How the engine is reached: every call of the store is listed, and it can be out of reach, before it does anything or

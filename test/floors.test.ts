@@ -57,7 +57,7 @@ const floors: ReadonlyArray<ReadonlyArray<string>> = (textOf.get("index.ts") ?? 
 /** What the adapters of a database share: below the ports, and not in the map, as no program needs it. */
 const shared = ["Database", "Redis"]
 
-const edges = ["migrations", "api", "server", "Settings", "Engine", "main", "cli"]
+const edges = ["migrations", "api", "server", "Settings", "Engine", "main", "cli", "testing"]
 
 const [values = [], ...above] = floors
 const order = [...values, ...shared, ...above.flat(), ...edges]
@@ -191,7 +191,9 @@ describe("packages that drag something in", () => {
 
   it("fetch is nobody's: every call goes through Outbound, but for those to the operator's own collector", () => {
     assert.deepStrictEqual(
-      naming(/(?<![.\w])fetch\(|\bnode:https?"|FetchHttpClient|NodeHttpClient/),
+      naming(/(?<![.\w])fetch\(|\bnode:https?"|FetchHttpClient|NodeHttpClient/).filter(
+        (file) => nounOf(file) !== "testing"
+      ),
       // the others there speak of the server's own sockets
       ["server/Body.ts", "server/InFlight.ts", "server/Listener.ts", "server/Telemetry.ts"]
     )
@@ -200,7 +202,8 @@ describe("packages that drag something in", () => {
   it("the map loads neither pg nor pglite, nor the adapters that need them", () => {
     const { own, packages } = loadedWith("index.ts")
     for (const name of packages) assert.notMatch(name, /^(pg|@electric-sql\/|@effect\/sql|ioredis)/)
-    for (const file of own) assert.notMatch(file, /\/Sql\.ts$|^Database|^(api|server|migrations|Settings|main|cli)/)
+    for (const file of own)
+      assert.notMatch(file, /\/Sql\.ts$|^Database|^(api|server|migrations|Settings|main|cli|testing)/)
   })
 
   it("a noun of the map is loaded without an engine", () => {
@@ -261,7 +264,14 @@ describe("names", () => {
 
   it("a file is a noun in PascalCase, but for the map, the programs, the migrations and the list of built-in providers", () => {
     const named = /^(?:[a-z]+\/)?(?:[A-Z][A-Za-z0-9]*\/)*[A-Z][A-Za-z0-9]*\.ts$/
-    const others = new Set(["index.ts", "main.ts", "cli.ts", "migrations.ts", "ProviderCatalogue/builtin.ts"])
+    const others = new Set([
+      "index.ts",
+      "main.ts",
+      "cli.ts",
+      "migrations.ts",
+      "testing.ts",
+      "ProviderCatalogue/builtin.ts"
+    ])
     assert.deepStrictEqual(
       files.filter((file) => !named.test(file) && !others.has(file) && !/^migrations\/\d{4}_[a-z_]+\.ts$/.test(file)),
       []

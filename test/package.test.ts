@@ -182,6 +182,15 @@ describe("in a fresh folder", () => {
       assert.include(ran.stderr, "ERR_MODULE_NOT_FOUND", name)
     }
     await succeeded(program(`await import("effect-credentials")`))
+    // nor does what is for tests
+    await succeeded(
+      program(`
+        const { ScriptedHandler, ScriptedProvider, ScriptedService } = await import("effect-credentials/testing")
+        ScriptedService.layer({ provider: { accessTokenSeconds: 5 } })
+        if (ScriptedProvider.Fault.down(503).refuse.status !== 503) throw new Error("no fault")
+        if (ScriptedHandler.make().scripted.reuses() !== 0) throw new Error("no handler")
+      `)
+    )
     // the SQL adapters leave the choice of the driver to their user
     for (const adapter of ["Store/Sql", "AuthorizationStore/Sql", "LeaseStore/Sql", "AuditLog/Sql", "ApiKeys/Sql"]) {
       await succeeded(program(`await import("effect-credentials/${adapter}")`))

@@ -67,7 +67,10 @@ const world = (
 /** The service over the memory engine, but for these ports. */
 const serviceOver = <I extends Service.Ports>(
   ports: Context.Context<I>,
-  options: { readonly provider?: ScriptedProvider.ScriptedProvider; readonly sweeper?: Service.Options["sweeper"] } = {}
+  options: {
+    readonly provider?: ScriptedProvider.ScriptedProvider["Type"]
+    readonly sweeper?: Service.Options["sweeper"]
+  } = {}
 ) =>
   Effect.gen(function* () {
     const { provider, sweeper = false } = options
@@ -120,7 +123,7 @@ const isUnlocked = ({ locks }: World, id: Credential.CredentialId) =>
     assert.deepStrictEqual(seen, { holders: [], waiting: 0 })
   )
 
-const refreshing = (provider: ScriptedProvider.ScriptedProvider, times = 1) =>
+const refreshing = (provider: ScriptedProvider.ScriptedProvider["Type"], times = 1) =>
   provider.awaitLedger((ledger) => ledger.filter(({ kind }) => kind === "refresh_token").length >= times)
 
 /** Runs without the clock moving: whatever would wait for a lock's timeout would never end. */

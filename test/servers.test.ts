@@ -57,8 +57,10 @@ const json = (got: Got): Record<string, unknown> => {
 
 const string = (got: Got, field: string) => String(json(got)[field])
 
-const refresh = (provider: ScriptedProvider.ScriptedProvider | OidcProvider.OidcProvider, refreshToken: string) =>
-  post(provider.tokenUrl, { grant_type: "refresh_token", refresh_token: refreshToken }, provider)
+const refresh = (
+  provider: ScriptedProvider.ScriptedProvider["Type"] | OidcProvider.OidcProvider,
+  refreshToken: string
+) => post(provider.tokenUrl, { grant_type: "refresh_token", refresh_token: refreshToken }, provider)
 
 const pkce = () => {
   const verifier = Crypto.randomBytes(32).toString("base64url")
@@ -71,7 +73,7 @@ const atCallback = (url: URL) => url.href.startsWith(callback)
 
 /** Logs in with a browser and gives the redirect's parameters. */
 const logIn = (
-  provider: ScriptedProvider.ScriptedProvider | OidcProvider.OidcProvider,
+  provider: ScriptedProvider.ScriptedProvider["Type"] | OidcProvider.OidcProvider,
   browser: Browser.Browser,
   parameters: Readonly<Record<string, string>>
 ) =>
@@ -90,7 +92,7 @@ const logIn = (
   )
 
 const exchange = (
-  provider: ScriptedProvider.ScriptedProvider | OidcProvider.OidcProvider,
+  provider: ScriptedProvider.ScriptedProvider["Type"] | OidcProvider.OidcProvider,
   code: string,
   verifier: string
 ) =>

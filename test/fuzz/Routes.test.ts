@@ -19,21 +19,12 @@ import * as Http from "node:http"
 import * as Net from "node:net"
 import { Api } from "../../src/api/Api.ts"
 import * as ApiKeys from "../../src/ApiKeys.ts"
-import * as AuditLog from "../../src/AuditLog.ts"
-import * as AuthorizationStore from "../../src/AuthorizationStore.ts"
-import * as Cipher from "../../src/Cipher.ts"
-import * as CircuitBreaker from "../../src/CircuitBreaker.ts"
 import * as HandlerRegistry from "../../src/HandlerRegistry.ts"
-import * as LeaseStore from "../../src/LeaseStore.ts"
-import * as LockService from "../../src/LockService.ts"
 import { type Answer, Outbound, OutboundFailure } from "../../src/Outbound.ts"
 import * as Destination from "../../src/Outbound/Destination.ts"
-import * as Processes from "../../src/Processes.ts"
 import * as Provider from "../../src/Provider.ts"
 import * as ProviderCatalogue from "../../src/ProviderCatalogue.ts"
-import * as Receipts from "../../src/Receipts.ts"
 import * as Service from "../../src/Service.ts"
-import * as Store from "../../src/Store.ts"
 import { bootstrapKey, over, type Reply, Serving } from "../server/Serving.ts"
 import { bytes, holdsEffect, text } from "./Inputs.ts"
 import { type Request, requestOf, type Route, routesOf, secret } from "./Requests.ts"
@@ -98,14 +89,8 @@ const service = () => {
     Layer.provideMerge(ProviderCatalogue.layer(providers)),
     Layer.provideMerge(strangers())
   )
-  const sealed = Layer.mergeAll(Store.layerMemory, AuthorizationStore.layerMemory, Receipts.layerMemory)
   const ports = Layer.mergeAll(
-    Layer.provide(sealed, Cipher.layerMemory),
-    LeaseStore.layerMemory,
-    LockService.layerMemory,
-    Processes.layerSole,
-    CircuitBreaker.layerMemory,
-    AuditLog.layerMemory,
+    Service.layerMemoryEngine,
     ApiKeys.layerMemory({ bootstrap: Redacted.make(bootstrapKey) }),
     protocol
   )

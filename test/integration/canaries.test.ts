@@ -104,7 +104,7 @@ describe("the search", () => {
 })
 
 /** All that a provider and its clients told each other. */
-const learnOf = (canaries: Canary.Canaries, provider: ScriptedProvider.ScriptedProvider) => {
+const learnOf = (canaries: Canary.Canaries, provider: ScriptedProvider.ScriptedProvider["Type"]) => {
   for (const { issued, parameters, path } of provider.ledger) {
     canaries.learn(`access token of ${path}`, issued?.accessToken)
     canaries.learn(`refresh token of ${path}`, issued?.refreshToken)

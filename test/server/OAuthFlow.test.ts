@@ -19,7 +19,7 @@ const routes = "/v1/users/ada/oauth/acme"
 
 /** The service over HTTP, with one provider of this kind. */
 const serving = (
-  fields: (server: ScriptedProvider.ScriptedProvider) => Readonly<Record<string, unknown>>,
+  fields: (server: ScriptedProvider.ScriptedProvider["Type"]) => Readonly<Record<string, unknown>>,
   options: ScriptedProvider.Options = {}
 ) =>
   Effect.map(ScriptedProvider.make(options), (server) => ({
@@ -44,7 +44,7 @@ const serving = (
 const record = (json: unknown): Readonly<Record<string, unknown>> => Object(json)
 
 describe("a login with a code that is shown", () => {
-  const device = (server: ScriptedProvider.ScriptedProvider) => ({
+  const device = (server: ScriptedProvider.ScriptedProvider["Type"]) => ({
     grant: "device_code",
     deviceAuthorizationUrl: server.deviceAuthorizationUrl
   })

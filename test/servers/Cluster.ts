@@ -40,7 +40,7 @@ export interface AttemptRow {
 }
 
 export interface Cluster {
-  readonly provider: ScriptedProvider.ScriptedProvider
+  readonly provider: ScriptedProvider.ScriptedProvider["Type"]
   readonly postgres: Postgres.Postgres
   readonly redis: Redis.Redis
   readonly toPostgres: Proxy.Proxy

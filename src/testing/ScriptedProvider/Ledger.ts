@@ -1,6 +1,8 @@
 /**
  * What a `ScriptedProvider` was asked, in order of arrival, and what came of it. An entry is written when its request has
  * arrived and grows while the request is served; entries that were read are snapshots.
+ *
+ * @since 0.1.0
  */
 import * as Effect from "effect/Effect"
 import type { RequestKind } from "./Fault.ts"

@@ -1,7 +1,9 @@
 /**
  * What a `ScriptedProvider` demands beside RFC 6749, told by the very fields with which a provider's data describes it.
+ *
+ * @since 0.1.0
  */
-import type { Provider, Revocation } from "../../../src/Provider.ts"
+import type { Provider, Revocation } from "../../Provider.ts"
 import * as ClientAuth from "./ClientAuth.ts"
 import type { Request } from "./Connection.ts"
 import type { Reply } from "./Fault.ts"

@@ -4,6 +4,8 @@
  * `delayAfter`, `reset: "after"`, `cut`, `onAnswered`.
  *
  * Whatever happens before the request is processed spends nothing; whatever happens after has spent the refresh token.
+ *
+ * @since 0.1.0
  */
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"

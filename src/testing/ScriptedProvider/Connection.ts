@@ -1,5 +1,7 @@
 /**
  * Requests to a `ScriptedProvider` as they come off the wire, and answers as they go, or fail to go, onto it.
+ *
+ * @since 0.1.0
  */
 import * as Effect from "effect/Effect"
 import type * as Http from "node:http"

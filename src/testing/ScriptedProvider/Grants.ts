@@ -1,6 +1,8 @@
 /**
  * The tokens of a `ScriptedProvider`: families of refresh tokens of which one is live, access tokens, authorization codes.
  * Synchronous, so that nothing comes between looking at a token and spending it.
+ *
+ * @since 0.1.0
  */
 import * as Crypto from "node:crypto"
 

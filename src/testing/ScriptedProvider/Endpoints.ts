@@ -1,5 +1,7 @@
 /**
  * What a `ScriptedProvider` answers when nothing goes wrong: authorization, token, revocation, userinfo and metadata.
+ *
+ * @since 0.1.0
  */
 import * as Crypto from "node:crypto"
 import * as ClientAuth from "./ClientAuth.ts"

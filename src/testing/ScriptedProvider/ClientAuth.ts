@@ -1,5 +1,7 @@
 /**
  * Who calls the token or revocation endpoint: the ways that the service knows (RFC 6749 2.3, RFC 7523 2.2).
+ *
+ * @since 0.1.0
  */
 import * as Crypto from "node:crypto"
 import type { ClientAuthSeen } from "./Ledger.ts"

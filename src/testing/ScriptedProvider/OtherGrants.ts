@@ -1,6 +1,8 @@
 /**
  * The grants of a `ScriptedProvider` beside the code and the refresh token: client credentials, assertions, token exchange, and
  * codes that a user enters elsewhere.
+ *
+ * @since 0.1.0
  */
 import * as Crypto from "node:crypto"
 import { claimsOf } from "./ClientAuth.ts"
