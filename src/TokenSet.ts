@@ -19,6 +19,8 @@ export interface TokenSet {
   readonly refreshToken: Option.Option<Redacted.Redacted>
   readonly lifetimeSeconds: Option.Option<number>
   readonly refreshLifetimeSeconds: Option.Option<number>
+  /** `false`: a refresh token of which nothing is said ends when the one that it replaces would have. */
+  readonly refreshLifetimeRenews: boolean
   /** None: those that were asked for (RFC 6749 5.1). */
   readonly scopes: Option.Option<ReadonlyArray<string>>
   /** Who logged in: the `sub` of an ID token. */
@@ -47,8 +49,9 @@ export const toVariant = (
   const refreshToken = Option.getOrElse(tokens.refreshToken, () => before.refreshToken)
   const refreshTokenExpiresAt = Option.match(tokens.refreshLifetimeSeconds, {
     onSome: (seconds) => later(at, seconds),
-    // a new refresh token that does not say how long it lives does not live by the old one's time
-    onNone: () => (Option.isSome(tokens.refreshToken) ? undefined : before.refreshTokenExpiresAt)
+    // a new one of which nothing is said may outlive the old: to end it by the old one's time would lose a login
+    onNone: () =>
+      Option.isSome(tokens.refreshToken) && tokens.refreshLifetimeRenews ? undefined : before.refreshTokenExpiresAt
   })
   const refreshLifetimeSeconds = Option.match(tokens.refreshLifetimeSeconds, {
     onSome: (seconds) => Math.max(seconds, before.refreshLifetimeSeconds ?? 0),

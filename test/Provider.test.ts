@@ -99,6 +99,8 @@ describe("a definition", () => {
       { revocationScope: "all" },
       { tokenParams: { a: 1 } },
       { defaultScopes: "repo" },
+      { invalidGrantAliases: [7] },
+      { invalidGrantAliases: [{}] },
       { checkedAt: "yesterday" },
       { checkedAt: "2026-13-01" },
       { revocation: { method: "GET" } },

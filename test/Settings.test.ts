@@ -327,7 +327,7 @@ describe("a file of the operator's", () => {
       JSON.stringify([{ ...provider, tokenURL: canary }]),
       "[0].tokenURL: expected nothing of this name"
     ],
-    ["PROVIDERS_FILE", JSON.stringify([{ id: "acme" }]), "[0].authorizationUrl: expected a value"],
+    ["PROVIDERS_FILE", JSON.stringify([{ id: "acme" }]), "[0].tokenUrl: expected a value"],
     ["PROVIDERS_FILE", JSON.stringify([canary]), "[0]: expected "],
     [
       "SYSTEM_CREDENTIALS_FILE",

@@ -518,6 +518,22 @@ describe("a denied answer", () => {
     assert.strictEqual(denied(answerOf({ error: "bad_refresh_token" })), "Failed rejected")
   })
 
+  it("that has every part of what a provider says instead of invalid_grant is Refused, and no other", () => {
+    const aliases = { invalidGrantAliases: [{ errors: [{ resource: "RefreshToken", code: "invalid" }] }] }
+    const said = (...errors: ReadonlyArray<unknown>) => answerOf({ message: "Bad Request", errors }, 400)
+    const dead = { resource: "RefreshToken", field: "refresh_token", code: "invalid" }
+    const foreign = { resource: "Application", field: "client_id", code: "invalid" }
+    assert.strictEqual(denied(said(dead), aliases), "Refused")
+    assert.strictEqual(denied(said(foreign, dead), aliases), "Refused")
+    for (const other of [said(), said(foreign), said({ ...dead, code: "missing" }), said("RefreshToken", null)]) {
+      assert.strictEqual(denied(other, aliases), "Failed rejected")
+    }
+    // the parts of one thing are not gathered from two
+    assert.strictEqual(denied(said({ ...dead, code: "missing" }, foreign), aliases), "Failed rejected")
+    assert.strictEqual(denied(answerOf({ errors: dead }, 400), aliases), "Failed rejected")
+    assert.strictEqual(denied(said(dead)), "Failed rejected")
+  })
+
   it("throttling is transient, and says when to come again", () => {
     assert.strictEqual(denied(answerOf({ error: "invalid_grant" }, 429)), "Failed throttled")
     for (const code of ["slow_down", "ratelimited", "rate_limited"]) {

@@ -13,6 +13,7 @@ const tokens = (fields: Partial<TokenSet> = {}): TokenSet => ({
   refreshToken: Option.some(Redacted.make("refresh")),
   lifetimeSeconds: Option.none(),
   refreshLifetimeSeconds: Option.none(),
+  refreshLifetimeRenews: true,
   scopes: Option.none(),
   subject: Option.none(),
   kept: Redacted.make({}),
@@ -73,5 +74,14 @@ describe("a refresh token", () => {
       ...known
     })
     assert.deepStrictEqual(lifetimes(toVariant(tokens(), before(known), at)), none)
+  })
+
+  it("of a grant whose life counts from the login ends with that, however often it is replaced", () => {
+    const known = { refreshTokenExpiresAt: later(500), refreshLifetimeSeconds: 1_000 }
+    const replaced = tokens({ refreshLifetimeRenews: false })
+    const first = toVariant(replaced, before(known), at)
+    assert.deepStrictEqual(lifetimes(toVariant(replaced, first, later(100))), { ...none, ...known })
+    const said = toVariant({ ...answered(300), refreshLifetimeRenews: false }, before(known), at)
+    assert.deepStrictEqual(said.refreshTokenExpiresAt, later(300))
   })
 })

@@ -134,6 +134,7 @@ const tokenSet = (provider: Provider, answer: Fields, now: number): Option.Optio
     refreshLifetimeSeconds: Option.orElse(lifetime(fields, now, refreshLifetime), () =>
       Option.fromNullable(provider.refreshTokenLifetimeSeconds)
     ),
+    refreshLifetimeRenews: provider.refreshTokenLifetimeRenews,
     scopes: scopes(fields),
     subject: subject(fields),
     kept: Redacted.make(kept(provider, answer))
@@ -150,9 +151,24 @@ const retryAfter = (answer: Answer, now: number): Option.Option<number> => {
 /** Where providers put an error code that is not in `error`. */
 const codeFields = ["error", "status", "code", "error_code", "type", "reason", "message"]
 
+const has = (value: unknown, part: unknown): boolean => {
+  if (Array.isArray(part)) {
+    return Array.isArray(value) && part.every((wanted) => value.some((one) => has(one, wanted)))
+  }
+  if (!isFields(part)) return value === part
+  return (
+    isFields(value) && Object.keys(part).every((name) => Object.hasOwn(value, name) && has(value[name], part[name]))
+  )
+}
+
+const isInvalidGrant = (provider: Provider, fields: Fields) =>
+  provider.invalidGrantAliases.some((alias) =>
+    typeof alias === "string" ? codeFields.some((name) => fields[name] === alias) : has(fields, alias)
+  )
+
+/** A standard code where one of the provider's own means it. */
 const errorCode = (provider: Provider, fields: Fields): Option.Option<string> => {
-  const alias = provider.invalidGrantAliases.find((code) => codeFields.some((name) => fields[name] === code))
-  if (alias !== undefined) return Option.some(alias)
+  if (isInvalidGrant(provider, fields)) return Option.some("invalid_grant")
   const error = fields["error"]
   if (isFields(error)) return Option.orElse(text(error, "code"), () => text(error, "type"))
   return Option.orElse(text(fields, "error"), () =>
@@ -171,10 +187,11 @@ export const errorCodeOf = (provider: Provider, answer: Answer): Option.Option<s
     errorCode(provider, fields)
   )
 
-const denialOfCode = (provider: Provider, code: string, after: Option.Option<number>): Denial => {
-  if (code === "invalid_grant" || provider.invalidGrantAliases.includes(code)) return Denial.Refused()
+const denialOfCode = (code: string, after: Option.Option<number>): Denial => {
   const failed = (reason: FailureReason) => Denial.Failed({ reason, retryAfterSeconds: after })
   switch (code) {
+    case "invalid_grant":
+      return Denial.Refused()
     case "invalid_client":
     case "unauthorized_client":
       return failed("invalid_client")
@@ -207,13 +224,13 @@ export const readTokens = (provider: Provider, answer: Answer, now: number): Eit
   if (answer.status >= 200 && answer.status < 300) {
     const tokens = Option.flatMap(fields, (given) => tokenSet(provider, given, now))
     if (Option.isSome(tokens)) return Either.right(tokens.value)
-    if (Option.isSome(code)) return Either.left(denialOfCode(provider, code.value, after))
+    if (Option.isSome(code)) return Either.left(denialOfCode(code.value, after))
     // a page is some gateway's word, not the provider's; anything else may be what is left of the tokens
     return body.startsWith("<")
       ? failed("malformed_response")
       : Either.left(Denial.Unclear({ reason: "malformed_response" }))
   }
-  if (Option.isSome(code)) return Either.left(denialOfCode(provider, code.value, after))
+  if (Option.isSome(code)) return Either.left(denialOfCode(code.value, after))
   if (answer.status === 401) return failed("invalid_client")
   return failed(Option.isSome(fields) || body === "" ? "rejected" : "malformed_response")
 }
@@ -233,7 +250,7 @@ export const readRevocation = (
   return Option.match(errorCodeOf(provider, answer), {
     onNone: () => Either.right(undefined),
     onSome: (error) => {
-      const denial = denialOfCode(provider, error, Option.none())
+      const denial = denialOfCode(error, Option.none())
       return Either.left({ final: denial._tag !== "Failed" || denial.reason === "rejected" })
     }
   })

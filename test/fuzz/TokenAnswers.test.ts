@@ -27,7 +27,7 @@ const provider = Schema.decodeUnknownSync(Provider)({
   tokenUrl: "https://acme.test/token",
   tokenPath: "authed_user.inner",
   keptFields: ["team", "__proto__", "constructor", "instance_url"],
-  invalidGrantAliases: ["bad_refresh_token", "constructor"]
+  invalidGrantAliases: ["bad_refresh_token", "constructor", { errors: [{ code: "constructor" }] }]
 })
 
 const lifetimes = FastCheck.oneof(
