@@ -46,7 +46,6 @@ const forGood: Manner = { forGood: true, shape: withoutExpiry }
 
 const manners: Readonly<Record<string, Manner>> = {
   atlassian: { invalidGrant: { status: 403, body: { error: "invalid_grant" } } },
-  bitbucket: { shape: ({ scope, ...rest }) => ({ ...rest, scopes: scope }) },
   clickup: { forGood: true, shape: ({ access_token }) => ({ access_token, token_type: "Bearer" }) },
   facebook: {
     forGood: true,
@@ -64,12 +63,13 @@ const manners: Readonly<Record<string, Manner>> = {
     shape: ({ access_token }) => ({ token_type: "Bearer", token: access_token, access_token })
   },
   mailchimp: { forGood: true, shape: ({ access_token }) => ({ access_token, expires_in: 0, scope: null }) },
-  monday: forGood,
+  monday: { shape: withoutExpiry },
+  notion: { invalidGrant: { status: 400, body: { object: "error", code: "invalid_grant" } } },
   pipedrive: { shape: (answer) => ({ ...answer, api_domain: "https://acme.pipedrive.com" }) },
   quickbooks: { shape: (answer) => ({ ...answer, x_refresh_token_expires_in: 8_726_400 }) },
   salesforce: { shape: (answer) => ({ ...withoutExpiry(answer), instance_url: "https://acme.my.salesforce.com" }) },
   sentry: {
-    shape: (answer, now) => ({ ...withoutExpiry(answer), expires_at: new Date(now + 3_600_000).toISOString() })
+    shape: (answer, now) => ({ ...withoutExpiry(answer), expires_at: new Date(now + 2_592_000_000).toISOString() })
   },
   slack: {
     shape: (answer) => ({ ok: true, ...answer, team: { id: "T1", name: "Acme" } }),
@@ -83,7 +83,16 @@ const manners: Readonly<Record<string, Manner>> = {
     shape: (answer, now) => ({ ...withoutExpiry(answer), expires_at: new Date(now + 2_592_000_000).toISOString() }),
     invalidGrant: { status: 401, body: { message: "Invalid refresh token", type: "service.not_authorized" } }
   },
-  strava: { shape: (answer, now) => ({ ...withoutExpiry(answer), expires_at: Math.floor(now / 1000) + 21_600 }) },
+  strava: {
+    shape: (answer, now) => ({ ...withoutExpiry(answer), expires_at: Math.floor(now / 1000) + 21_600 }),
+    invalidGrant: {
+      status: 400,
+      body: {
+        message: "Bad Request",
+        errors: [{ resource: "RefreshToken", field: "refresh_token", code: "invalid" }]
+      }
+    }
+  },
   "stripe-apps": { shape: withoutExpiry },
   "stripe-connect": { forGood: true, shape: (answer) => ({ ...withoutExpiry(answer), stripe_user_id: "acct_1" }) },
   twitch: {
@@ -338,9 +347,9 @@ describe("the built-in providers", () => {
   const src = fileURLToPath(new URL("../src", import.meta.url))
   const files = Fs.readdirSync(src, { recursive: true, encoding: "utf8" }).filter((file) => file.endsWith(".ts"))
 
-  it("are fifty-one, each with the documentation that its facts are from", () => {
-    assert.lengthOf(builtin, 51)
-    assert.lengthOf(new Set(builtin.map(({ id }) => id)), 51)
+  it("are fifty-two, each with the documentation that its facts are from", () => {
+    assert.lengthOf(builtin, 52)
+    assert.lengthOf(new Set(builtin.map(({ id }) => id)), 52)
     for (const { docs, id } of builtin) assert.match(docs ?? "", /^https:\/\//, id)
   })
 

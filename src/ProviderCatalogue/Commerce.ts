@@ -42,7 +42,8 @@ export const providers: ReadonlyArray<typeof Provider.Encoded> = [
     keptParameters: ["realmId"],
     rotatesRefreshToken: true,
     expiresInSeconds: 3600,
-    docs: "https://developer.intuit.com/app/developer/qbo/docs/develop/authentication-and-authorization/faq"
+    docs: "https://developer.intuit.com/app/developer/qbo/docs/develop/authentication-and-authorization/faq",
+    checkedAt: "2026-11-21"
   },
   {
     id: "shopify",
@@ -97,7 +98,8 @@ export const providers: ReadonlyArray<typeof Provider.Encoded> = [
     rotatesRefreshToken: true,
     expiresInSeconds: 3600,
     refreshTokenLifetimeSeconds: 365 * day,
-    docs: "https://docs.stripe.com/stripe-apps/api-authentication/oauth"
+    docs: "https://docs.stripe.com/stripe-apps/api-authentication/oauth",
+    checkedAt: "2026-11-21"
   },
   {
     id: "stripe-connect",
@@ -107,8 +109,10 @@ export const providers: ReadonlyArray<typeof Provider.Encoded> = [
     clientAuth: "client_secret_post",
     defaultScopes: ["read_write"],
     keptFields: ["stripe_user_id"],
-    rotatesRefreshToken: false,
-    docs: "https://docs.stripe.com/connect/oauth-reference"
+    // a refresh revokes the access token that has the same scope and mode
+    refreshInvalidatesAccessToken: true,
+    docs: "https://docs.stripe.com/connect/oauth-reference",
+    checkedAt: "2026-11-21"
   },
   {
     id: "xero",

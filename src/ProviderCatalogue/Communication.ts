@@ -17,35 +17,43 @@ export const providers: ReadonlyArray<typeof Provider.Encoded> = [
     authorizationUrl: "https://discord.com/oauth2/authorize",
     tokenUrl: "https://discord.com/api/oauth2/token",
     revocationUrl: "https://discord.com/api/oauth2/token/revoke",
-    pkce: "supported",
+    // every access and refresh token of that authorization, whichever is presented
+    revocationScope: "grant",
     rotatesRefreshToken: true,
     expiresInSeconds: 7 * day,
-    docs: "https://discord.com/developers/docs/topics/oauth2"
+    docs: "https://docs.discord.com/developers/topics/oauth2",
+    checkedAt: "2026-11-21"
   },
   {
     id: "facebook",
     name: "Facebook",
     authorizationUrl: "https://www.facebook.com/v22.0/dialog/oauth",
     tokenUrl: "https://graph.facebook.com/v22.0/oauth/access_token",
+    // https://developers.facebook.com/docs/graph-api/reference/user/permissions
     revocationUrl: "https://graph.facebook.com/v22.0/me/permissions",
     revocation: { method: "DELETE", auth: "bearer", takes: "access_token" },
     clientAuth: "client_secret_post",
     scopeSeparator: ",",
-    docs: "https://developers.facebook.com/docs/facebook-login/guides/access-tokens/get-long-lived"
+    docs: "https://developers.facebook.com/docs/facebook-login/guides/advanced/manual-flow",
+    checkedAt: "2026-11-21"
   },
   {
     id: "linkedin",
     name: "LinkedIn",
     authorizationUrl: "https://www.linkedin.com/oauth/v2/authorization",
     tokenUrl: "https://www.linkedin.com/oauth/v2/accessToken",
+    // known from clients that call it; no page describes it
     revocationUrl: "https://www.linkedin.com/oauth/v2/revoke",
     revocation: { takes: "access_token" },
     clientAuth: "client_secret_post",
+    // a client with a secret that sends a verifier is refused: https://github.com/nextauthjs/next-auth/issues/8831
+    pkce: "unsupported",
     rotatesRefreshToken: false,
     expiresInSeconds: 60 * day,
     refreshTokenLifetimeSeconds: 365 * day,
     refreshTokenLifetimeRenews: false,
-    docs: "https://learn.microsoft.com/linkedin/shared/authentication/programmatic-refresh-tokens"
+    docs: "https://learn.microsoft.com/linkedin/shared/authentication/programmatic-refresh-tokens",
+    checkedAt: "2026-11-21"
   },
   {
     id: "reddit",
@@ -53,11 +61,15 @@ export const providers: ReadonlyArray<typeof Provider.Encoded> = [
     authorizationUrl: "https://www.reddit.com/api/v1/authorize",
     tokenUrl: "https://www.reddit.com/api/v1/access_token",
     revocationUrl: "https://www.reddit.com/api/v1/revoke_token",
+    // a refresh token, and the access tokens that came of it
+    revocationScope: "token",
     defaultScopes: ["identity"],
     authorizationParams: { duration: "permanent" },
     requestHeaders: { "User-Agent": "server:effect-credentials:0.1.0" },
     rotatesRefreshToken: false,
-    docs: "https://github.com/reddit-archive/reddit/wiki/OAuth2"
+    expiresInSeconds: 3600,
+    docs: "https://github.com/reddit-archive/reddit/wiki/OAuth2",
+    checkedAt: "2026-11-21"
   },
   {
     id: "slack",
@@ -105,15 +117,21 @@ export const providers: ReadonlyArray<typeof Provider.Encoded> = [
     name: "Strava",
     authorizationUrl: "https://www.strava.com/oauth/authorize",
     tokenUrl: "https://www.strava.com/oauth/token",
-    revocationUrl: "https://www.strava.com/oauth/deauthorize",
-    revocation: { auth: "none", takes: "access_token", tokenField: "access_token" },
+    revocationUrl: "https://www.strava.com/oauth/revoke",
+    revocation: { auth: "basic" },
     clientAuth: "client_secret_post",
     scopeSeparator: ",",
     defaultScopes: ["read"],
     authorizationParams: { approval_prompt: "auto" },
     rotatesRefreshToken: true,
     expiresInSeconds: 21600,
-    docs: "https://developers.strava.com/docs/authentication/"
+    // as it stands in https://github.com/dreeveapp/dreeve/issues/1449
+    invalidGrantAliases: [
+      { errors: [{ resource: "RefreshToken", code: "invalid" }] },
+      { errors: [{ resource: "AuthorizationCode", code: "invalid" }] }
+    ],
+    docs: "https://developers.strava.com/docs/authentication/",
+    checkedAt: "2026-11-21"
   },
   {
     id: "twitch",
@@ -137,7 +155,8 @@ export const providers: ReadonlyArray<typeof Provider.Encoded> = [
     defaultScopes: ["offline.access"],
     rotatesRefreshToken: true,
     expiresInSeconds: 7200,
-    docs: "https://docs.x.com/resources/fundamentals/authentication/oauth-2-0/authorization-code"
+    docs: "https://docs.x.com/fundamentals/authentication/oauth-2-0/user-access-token",
+    checkedAt: "2026-11-21"
   },
   {
     id: "zoom",

@@ -23,6 +23,7 @@ export const providers: ReadonlyArray<typeof Provider.Encoded> = [
     defaultScopes: ["oauth"],
     rotatesRefreshToken: false,
     expiresInSeconds: 1800,
+    // as it stands in https://github.com/airbytehq/airbyte/issues/79592
     invalidGrantAliases: ["BAD_REFRESH_TOKEN"],
     docs: "https://developers.hubspot.com/docs/api-reference/auth-oauth-v3/guide",
     checkedAt: "2026-11-21"
@@ -33,7 +34,8 @@ export const providers: ReadonlyArray<typeof Provider.Encoded> = [
     authorizationUrl: "https://app.intercom.com/oauth",
     tokenUrl: "https://api.intercom.io/auth/eagle/token",
     clientAuth: "client_secret_post",
-    docs: "https://developers.intercom.com/docs/build-an-integration/learn-more/authentication/setting-up-oauth"
+    docs: "https://developers.intercom.com/docs/build-an-integration/learn-more/authentication/setting-up-oauth",
+    checkedAt: "2026-11-21"
   },
   {
     id: "klaviyo",
@@ -45,7 +47,8 @@ export const providers: ReadonlyArray<typeof Provider.Encoded> = [
     defaultScopes: ["accounts:read"],
     expiresInSeconds: 3600,
     refreshTokenLifetimeSeconds: 90 * day,
-    docs: "https://developers.klaviyo.com/en/docs/set_up_oauth"
+    docs: "https://developers.klaviyo.com/en/docs/set_up_oauth",
+    checkedAt: "2026-11-21"
   },
   {
     id: "mailchimp",
@@ -53,7 +56,8 @@ export const providers: ReadonlyArray<typeof Provider.Encoded> = [
     authorizationUrl: "https://login.mailchimp.com/oauth2/authorize",
     tokenUrl: "https://login.mailchimp.com/oauth2/token",
     clientAuth: "client_secret_post",
-    docs: "https://mailchimp.com/developer/marketing/guides/access-user-data-oauth-2/"
+    docs: "https://mailchimp.com/developer/marketing/guides/access-user-data-oauth-2/",
+    checkedAt: "2026-11-21"
   },
   {
     id: "pipedrive",
@@ -63,8 +67,10 @@ export const providers: ReadonlyArray<typeof Provider.Encoded> = [
     revocationUrl: "https://oauth.pipedrive.com/oauth/revoke",
     keptFields: ["api_domain"],
     expiresInSeconds: 3600,
+    // each use gives it sixty days anew
     refreshTokenLifetimeSeconds: 60 * day,
-    docs: "https://pipedrive.readme.io/docs/marketplace-oauth-authorization"
+    docs: "https://pipedrive.readme.io/docs/marketplace-oauth-authorization",
+    checkedAt: "2026-11-21"
   },
   {
     id: "salesforce",
@@ -77,7 +83,8 @@ export const providers: ReadonlyArray<typeof Provider.Encoded> = [
     pkce: "supported",
     defaultScopes: ["refresh_token"],
     keptFields: ["instance_url", "id"],
-    // the answer does not say; this is the default of an organisation's session timeout
+    // the answer does not say; this is the default of the session timeout
+    // https://developer.salesforce.com/docs/platform/pub-sub-api/guide/supported-auth.html
     expiresInSeconds: 7200,
     docs: "https://developer.salesforce.com/docs/platform/isvforce/guide/secure-code-ac-eca.md",
     checkedAt: "2026-11-21"
@@ -113,6 +120,7 @@ export const providers: ReadonlyArray<typeof Provider.Encoded> = [
     keptFields: ["api_domain"],
     rotatesRefreshToken: false,
     expiresInSeconds: 3600,
+    // as it stands in https://github.com/schmorrison/Zoho/pull/18
     invalidGrantAliases: ["invalid_code"],
     docs: "https://www.zoho.com/accounts/protocol/oauth/web-apps/access-token.html",
     checkedAt: "2026-11-21"

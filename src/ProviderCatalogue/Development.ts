@@ -20,6 +20,10 @@ export const providers: ReadonlyArray<typeof Provider.Encoded> = [
     defaultScopes: ["offline_access"],
     authorizationParams: { audience: "api.atlassian.com", prompt: "consent" },
     rotatesRefreshToken: true,
+    // both old tokens live on for ten minutes, so that a lost answer can be asked for again
+    // https://community.developer.atlassian.com/t/the-old-access-token-will-be-revoked-during-the-refresh-token-exchange/83103
+    refreshInvalidatesAccessToken: true,
+    reuseGraceSeconds: 600,
     expiresInSeconds: 3600,
     refreshTokenLifetimeSeconds: 90 * day,
     docs: "https://developer.atlassian.com/cloud/jira/platform/oauth-2-3lo-apps/",
@@ -30,9 +34,13 @@ export const providers: ReadonlyArray<typeof Provider.Encoded> = [
     name: "Bitbucket Cloud",
     authorizationUrl: "https://bitbucket.org/site/oauth2/authorize",
     tokenUrl: "https://bitbucket.org/site/oauth2/access_token",
-    rotatesRefreshToken: false,
+    // since May 2026, and a refresh token that is not used for three months expires
+    // https://community.developer.atlassian.com/t/oauth-2-0-and-api-authentication-changes-for-bitbucket-cloud/99003
+    rotatesRefreshToken: true,
     expiresInSeconds: 7200,
-    docs: "https://developer.atlassian.com/cloud/bitbucket/oauth-2/"
+    refreshTokenLifetimeSeconds: 90 * day,
+    docs: "https://developer.atlassian.com/cloud/bitbucket/oauth-2/",
+    checkedAt: "2026-11-21"
   },
   {
     id: "figma",
@@ -43,8 +51,11 @@ export const providers: ReadonlyArray<typeof Provider.Encoded> = [
     pkce: "supported",
     scopeSeparator: ",",
     rotatesRefreshToken: false,
+    // an app has one access token for a user
+    refreshInvalidatesAccessToken: true,
     expiresInSeconds: 90 * day,
-    docs: "https://developers.figma.com/docs/rest-api/authentication/"
+    docs: "https://developers.figma.com/docs/rest-api/oauth-apps/",
+    checkedAt: "2026-11-21"
   },
   {
     id: "github",
@@ -58,7 +69,8 @@ export const providers: ReadonlyArray<typeof Provider.Encoded> = [
     clientAuth: "client_secret_post",
     pkce: "supported",
     invalidGrantAliases: ["bad_verification_code"],
-    docs: "https://docs.github.com/apps/oauth-apps/building-oauth-apps/authorizing-oauth-apps"
+    docs: "https://docs.github.com/apps/oauth-apps/building-oauth-apps/authorizing-oauth-apps",
+    checkedAt: "2026-11-21"
   },
   {
     id: "github-app",
@@ -67,6 +79,8 @@ export const providers: ReadonlyArray<typeof Provider.Encoded> = [
     tokenUrl: "https://github.com/login/oauth/access_token",
     revocationUrl: "https://api.github.com/applications/{client_id}/token",
     revocation: { method: "DELETE", format: "json", auth: "basic", takes: "access_token", tokenField: "access_token" },
+    // https://docs.github.com/rest/apps/oauth-applications#delete-an-app-token
+    revocationScope: "token",
     clientAuth: "client_secret_post",
     pkce: "supported",
     rotatesRefreshToken: true,
@@ -105,8 +119,11 @@ export const providers: ReadonlyArray<typeof Provider.Encoded> = [
     scopeSeparator: ",",
     defaultScopes: ["read"],
     rotatesRefreshToken: true,
+    // the same request answers with the same new refresh token
+    reuseGraceSeconds: 1800,
     expiresInSeconds: 86400,
-    docs: "https://linear.app/developers/oauth-2-0-authentication"
+    docs: "https://linear.app/developers/oauth-2-0-authentication",
+    checkedAt: "2026-11-21"
   },
   {
     id: "sentry",
@@ -116,7 +133,9 @@ export const providers: ReadonlyArray<typeof Provider.Encoded> = [
     clientAuth: "client_secret_post",
     pkce: "supported",
     defaultScopes: ["org:read"],
-    docs: "https://docs.sentry.io/api/auth"
+    expiresInSeconds: 30 * day,
+    docs: "https://docs.sentry.io/api/auth",
+    checkedAt: "2026-11-21"
   },
   {
     id: "webflow",
@@ -124,8 +143,9 @@ export const providers: ReadonlyArray<typeof Provider.Encoded> = [
     authorizationUrl: "https://webflow.com/oauth/authorize",
     tokenUrl: "https://api.webflow.com/oauth/access_token",
     revocationUrl: "https://webflow.com/oauth/revoke_authorization",
-    revocation: { takes: "access_token", tokenField: "access_token" },
+    revocation: { format: "json", takes: "access_token", tokenField: "access_token" },
     clientAuth: "client_secret_post",
-    docs: "https://developers.webflow.com/data/reference/oauth-app"
+    docs: "https://developers.webflow.com/data/reference/oauth-app",
+    checkedAt: "2026-11-21"
   }
 ]

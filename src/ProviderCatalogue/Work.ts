@@ -18,9 +18,12 @@ export const providers: ReadonlyArray<typeof Provider.Encoded> = [
     tokenUrl: "https://airtable.com/oauth2/v1/token",
     pkce: "required",
     rotatesRefreshToken: true,
+    // a refresh ends both old tokens
+    refreshInvalidatesAccessToken: true,
     expiresInSeconds: 3600,
     refreshTokenLifetimeSeconds: 60 * day,
-    docs: "https://airtable.com/developers/web/api/oauth-reference"
+    docs: "https://airtable.com/developers/web/api/oauth-reference",
+    checkedAt: "2026-11-21"
   },
   {
     id: "asana",
@@ -82,7 +85,8 @@ export const providers: ReadonlyArray<typeof Provider.Encoded> = [
     authorizationUrl: "https://app.clickup.com/api",
     tokenUrl: "https://api.clickup.com/api/v2/oauth/token",
     clientAuth: "client_secret_post",
-    docs: "https://developer.clickup.com/docs/authentication"
+    docs: "https://developer.clickup.com/docs/authentication",
+    checkedAt: "2026-11-21"
   },
   {
     id: "docusign",
@@ -92,8 +96,11 @@ export const providers: ReadonlyArray<typeof Provider.Encoded> = [
     pkce: "supported",
     defaultScopes: ["signature"],
     expiresInSeconds: 28800,
+    // with the scope `extended` a refresh prolongs it; without, it counts from the login
+    // https://www.docusign.com/blog/developers/authorization-code-grant-refresh-tokens
     refreshTokenLifetimeSeconds: 30 * day,
-    docs: "https://developers.docusign.com/platform/auth/authcode/"
+    docs: "https://developers.docusign.com/platform/auth/authcode/",
+    checkedAt: "2026-11-21"
   },
   {
     id: "dropbox",
@@ -139,10 +146,17 @@ export const providers: ReadonlyArray<typeof Provider.Encoded> = [
     id: "monday",
     name: "monday.com",
     authorizationUrl: "https://auth.monday.com/oauth2/authorize",
-    tokenUrl: "https://auth.monday.com/oauth2/token",
+    // the flow before it, whose tokens never expired, ended in October 2026
+    tokenUrl: "https://auth.monday.com/oauth_ms/oauth/token",
+    revocationUrl: "https://auth.monday.com/oauth_ms/oauth/revoke",
+    revocation: { format: "json" },
     clientAuth: "client_secret_post",
     pkce: "supported",
-    docs: "https://developer.monday.com/apps/docs/migrating-to-the-new-oauth-flow"
+    tokenRequestFormat: "json",
+    rotatesRefreshToken: true,
+    expiresInSeconds: 3600,
+    docs: "https://developer.monday.com/apps/docs/migrating-to-the-new-oauth-flow",
+    checkedAt: "2026-11-21"
   },
   {
     id: "notion",
@@ -152,11 +166,14 @@ export const providers: ReadonlyArray<typeof Provider.Encoded> = [
     revocationUrl: "https://api.notion.com/v1/oauth/revoke",
     revocation: { format: "json", auth: "basic", takes: "access_token" },
     authorizationParams: { owner: "user" },
-    requestHeaders: { "Notion-Version": "2022-06-28" },
+    requestHeaders: { "Notion-Version": "2026-03-11" },
     tokenRequestFormat: "json",
     keptFields: ["workspace_id", "workspace_name", "bot_id"],
     rotatesRefreshToken: true,
-    docs: "https://developers.notion.com/reference/refresh-a-token"
+    // in `code`, as the errors of its API
+    invalidGrantAliases: ["invalid_grant"],
+    docs: "https://developers.notion.com/reference/refresh-a-token",
+    checkedAt: "2026-11-21"
   },
   {
     id: "todoist",
