@@ -54,6 +54,7 @@ import { type Lease, LockService, type Mode } from "./LockService.ts"
 import { ProviderCatalogue } from "./ProviderCatalogue.ts"
 import * as Replacement from "./Replacement.ts"
 import { match, type Matches, type Requirement } from "./Requirement.ts"
+import * as Span from "./Span.ts"
 import { Change, type Cursor, type Filter, type Page, Store } from "./Store.ts"
 
 /**
@@ -142,6 +143,12 @@ export class CredentialsManager extends Context.Tag("effect-credentials/Credenti
      * for a renewal, and only when the stored token no longer serves; an interrupted caller leaves the renewal untouched.
      */
     readonly get: (userId: UserId, id: CredentialId, options?: GetOptions) => Effect.Effect<Secret, RenewalError>
+    /** What `get` answers of a secret that need not be renewed first, else none: one read, that waits for nothing else. */
+    readonly fresh: (
+      userId: UserId,
+      id: CredentialId,
+      options?: Pick<GetOptions, "minValid">
+    ) => Effect.Effect<Option.Option<Secret>, ReadError>
     /**
      * The usable secret under a lease that ends with the scope: on success, failure and interruption. When it is due, the
      * lease is given back while it is renewed.
@@ -325,17 +332,24 @@ export const layer: Layer.Layer<
       }
     )
 
-    const get: CredentialsManager["Type"]["get"] = Effect.fn("CredentialsManager.get")(function* (userId, id, options) {
+    const get: CredentialsManager["Type"]["get"] = Effect.fnUntraced(function* (userId, id, options) {
       const credential = yield* store.get(userId, id)
+      if (options?.refresh === "never" || !isRenewable(credential)) return secretOf(credential)
       const wait = waitOf(options)
       const leaseId = leaseOf(options)
-      if (options?.refresh === "never" || !isRenewable(credential)) return secretOf(credential)
       return secretOf(
         options?.refresh === "force"
           ? yield* lending.after(credential, credential.generation, { wait, leaseId })
           : yield* lending.usable(credential, { wait, leaseId, minValidSeconds: secondsOf(options?.minValid) })
       )
-    })
+    }, Span.within("CredentialsManager.get"))
+
+    const fresh: CredentialsManager["Type"]["fresh"] = Effect.fnUntraced(function* (userId, id, options) {
+      const credential = yield* store.get(userId, id)
+      return (yield* lending.isFresh(credential, secondsOf(options?.minValid)))
+        ? Option.some(secretOf(credential))
+        : Option.none()
+    }, Span.within("CredentialsManager.fresh"))
 
     const refresh: CredentialsManager["Type"]["refresh"] = Effect.fn("CredentialsManager.refresh")(
       function* (userId, id, options) {
@@ -419,6 +433,7 @@ export const layer: Layer.Layer<
       metadata: store.metadata,
       list: store.list,
       get,
+      fresh,
       acquire,
       acquireAll,
       refresh,

@@ -69,6 +69,8 @@ export interface LendOptions {
 export class Lending extends Context.Tag("effect-credentials/Lending")<
   Lending,
   {
+    /** Whether the policy lets it be used as it is. */
+    readonly isFresh: (credential: Credential, minValidSeconds: number) => Effect.Effect<boolean>
     /**
      * The credential, renewed first if the policy says so. While the stored access token serves, no failure of the
      * provider, the locks or the wait keeps it from the caller. Waits at most `wait`.
@@ -168,6 +170,14 @@ export const layer: Layer.Layer<Lending, never, Store | LockService | Renewal | 
           )
         )
       )
+
+    const isFresh: Lending["Type"]["isFresh"] = (credential, minValidSeconds) =>
+      isRenewable(credential)
+        ? Effect.map(
+            renewal.judge(credential, { force: false, minValidSeconds }),
+            (verdict) => verdict._tag === "Fresh"
+          )
+        : Effect.succeed(true)
 
     const usable: Lending["Type"]["usable"] = Effect.fnUntraced(function* (credential, options) {
       if (!isRenewable(credential)) return credential
@@ -296,6 +306,6 @@ export const layer: Layer.Layer<Lending, never, Store | LockService | Renewal | 
       }).pipe(Effect.scoped)
     }
 
-    return Lending.of({ usable, after, acquire, lend, alone })
+    return Lending.of({ isFresh, usable, after, acquire, lend, alone })
   })
 )

@@ -19,6 +19,7 @@ import * as Outbound from "./Outbound.ts"
 import * as ProviderCatalogue from "./ProviderCatalogue.ts"
 import { SecureCookies } from "./server/Browser.ts"
 import * as Crash from "./server/Crash.ts"
+import * as Lines from "./server/Lines.ts"
 import * as Listener from "./server/Listener.ts"
 import * as Log from "./server/Log.ts"
 import * as Server from "./server/Server.ts"
@@ -27,6 +28,8 @@ import * as Service from "./Service.ts"
 import * as Settings from "./Settings.ts"
 import * as SqlStore from "./Store/Sql.ts"
 import * as SystemCredentials from "./SystemCredentials.ts"
+
+const output = Lines.make((text) => void process.stdout.write(text))
 
 const portsOf = (settings: Settings.Settings, { redis }: Engine.Engine) => {
   const sealed = Engine.sealed(settings, redis).pipe(
@@ -82,7 +85,7 @@ const serve = Effect.fnUntraced(function* (settings: Settings.Settings) {
     dataDirectory: settings.dataDirectory
   }
   const onlyJson = Option.contains(settings.logFormat, "json")
-  if (settings.isFirstStart && !onlyJson) process.stdout.write(Welcome.text(welcome))
+  if (settings.isFirstStart && !onlyJson) output.write(Welcome.text(welcome))
   yield* Effect.logInfo("Ready").pipe(
     Effect.annotateLogs({
       url: publicUrl,
@@ -106,7 +109,7 @@ const serveAgain = (settings: Settings.Settings) =>
     )
   )
 
-const print = (line: string) => void process.stdout.write(`${line}\n`)
+const print = (line: string) => output.write(`${line}\n`)
 
 /** Imported where it is asked for: the start without it takes no longer. Spans that nobody gets are not made. */
 const telemetry = (settings: Settings.Settings) =>
@@ -142,6 +145,7 @@ const sayWhy = (cause: Cause.Cause<unknown>) =>
 
 // a log that nobody reads any more is no reason to stop
 process.stdout.on("error", () => {})
+process.on("exit", output.flush)
 process.on("uncaughtException", (error) => {
   process.stderr.write(`effect-credentials fails. ${reasonOf(Cause.die(error))}\n`)
   process.exit(1)

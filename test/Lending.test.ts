@@ -17,6 +17,22 @@ const holders = (id: CredentialId) =>
 
 const absent = CredentialIdSchema.to.make("00000000-0000-4000-8000-000000000000")
 
+describe("fresh", () => {
+  it.effect("answers what need not be renewed, and of what is due nothing, without a renewal", () => {
+    const { layer, provider } = world()
+    return Effect.gen(function* () {
+      const manager = yield* CredentialsManager
+      const fresh = yield* given({ expiresIn: 3600 })
+      const due = yield* given()
+      const secret = yield* manager.fresh(userId, fresh)
+      assert.deepStrictEqual(secret, Option.some(yield* manager.get(userId, fresh)))
+      assert.isTrue(Option.isNone(yield* manager.fresh(userId, due)))
+      assert.deepStrictEqual(provider.spent, [])
+      assert.strictEqual((yield* Effect.flip(manager.fresh(userId, absent)))._tag, "CredentialNotFound")
+    }).pipe(Effect.provide(layer))
+  })
+})
+
 describe("acquire", () => {
   it.effect("lends the secret until its scope closes: on success, failure and interruption", () => {
     const { layer } = world()

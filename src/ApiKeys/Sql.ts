@@ -13,6 +13,7 @@ import * as Schema from "effect/Schema"
 import type { ApiKey, Driver } from "../ApiKeys.ts"
 import * as ApiKeys from "../ApiKeys.ts"
 import type { UserId } from "../Credential.ts"
+import * as PointReads from "../Database/PointReads.ts"
 import * as Statement from "../Database/Statement.ts"
 import * as Table from "../Database/Table.ts"
 
@@ -61,23 +62,27 @@ const fromRow = (row: ApiKeyRow): ApiKey => ({
  * @since 0.1.0
  * @category constructors
  */
-export const make: Effect.Effect<Driver, never, SqlClient.SqlClient> = Effect.map(SqlClient.SqlClient, (client) => {
-  const sql = client.withoutTransforms()
+export const make: Effect.Effect<Driver, never, SqlClient.SqlClient> = Effect.gen(function* () {
+  const sql = (yield* SqlClient.SqlClient).withoutTransforms()
   const columns = sql.literal(apiKeys.selection)
   const hashedColumns = sql.literal(hashedApiKeys.selection)
+  const find = yield* PointReads.make({
+    nameOf: (keyId: string) => keyId,
+    read: (keyIds) =>
+      Statement.read(
+        Effect.map(
+          sql<ApiKeyRow & { readonly hash: Uint8Array }>`
+            select ${hashedColumns} from api_keys where key_id = any(${keyIds}::text[])`,
+          (rows) => new Map(rows.map((row) => [row.keyId, { apiKey: fromRow(row), hash: row.hash }]))
+        )
+      )
+  })
   return {
     insert: (apiKey, hash) =>
       Statement.write(
         Effect.asVoid(sql`insert into api_keys ${sql.insert(hashedApiKeys.encode({ ...toRow(apiKey), hash }))}`)
       ),
-    find: (keyId) =>
-      Statement.read(
-        Effect.map(
-          sql<ApiKeyRow & { readonly hash: Uint8Array }>`
-            select ${hashedColumns} from api_keys where key_id = ${keyId}`,
-          ([row]) => Option.map(Option.fromNullable(row), (found) => ({ apiKey: fromRow(found), hash: found.hash }))
-        )
-      ),
+    find,
     list: Statement.read(
       Effect.map(sql<ApiKeyRow>`select ${columns} from api_keys order by created_at, key_id`, (rows) =>
         rows.map(fromRow)

@@ -10,6 +10,7 @@ import * as FiberSet from "effect/FiberSet"
 import type * as Scope from "effect/Scope"
 import { Socket } from "node:net"
 import * as Pg from "pg"
+import * as PreparedStatements from "./PreparedStatements.ts"
 
 /** What `Pg.Pool.connect` answers by. */
 type Taken = (
@@ -153,6 +154,7 @@ export const make = Effect.fnUntraced(function* (
     // without a process id to name, @effect/sql-pg does not try to cancel: the cancellation may come late, and end
     // what the next one asks of that session
     Object.assign(client, { processID: undefined })
+    PreparedStatements.keep(client)
     const socket = client instanceof Pg.Client ? client.connection.stream : undefined
     if (!(socket instanceof Socket)) return
     socket.removeAllListeners("timeout")

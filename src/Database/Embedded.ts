@@ -18,6 +18,7 @@ import * as Pg from "pg"
 import * as Cluster from "./Cluster.ts"
 import * as DirectoryLock from "./DirectoryLock.ts"
 import * as Housekeeping from "./Housekeeping.ts"
+import * as PreparedStatements from "./PreparedStatements.ts"
 import * as Wire from "./Wire.ts"
 
 /**
@@ -102,7 +103,10 @@ const pool = (engine: Wire.Engine) =>
       })
       pool.on("error", () => {})
       // without a process id to name, @effect/sql-pg does not try to cancel: it would wait for what it wants to cancel
-      pool.on("connect", (client) => void Object.assign(client, { processID: undefined }))
+      pool.on("connect", (client) => {
+        Object.assign(client, { processID: undefined })
+        PreparedStatements.keep(client)
+      })
       return pool
     }),
     (pool) => Effect.promise(() => pool.end()).pipe(Effect.interruptible, Effect.timeoutOption("2 seconds"))

@@ -14,6 +14,7 @@ import * as Option from "effect/Option"
 import type { Cipher } from "../Cipher.ts"
 import type { StoreUnavailable } from "../CredentialsError.ts"
 import * as EngineClock from "../Database/EngineClock.ts"
+import * as PointReads from "../Database/PointReads.ts"
 import * as Statement from "../Database/Statement.ts"
 import * as Rewrapping from "../Rewrapping/Sql.ts"
 import * as Store from "../Store.ts"
@@ -208,6 +209,19 @@ export const make = Effect.fnUntraced(function* (
       )
     })
 
+  const selectByKeys = (keys: ReadonlyArray<Pick<CredentialRow, "id" | "userId">>) => {
+    const [only, second] = keys
+    if (only !== undefined && second === undefined) {
+      return sql<CredentialRow>`
+        select ${credentialColumns} from credentials where user_id = ${only.userId} and id = ${only.id}`
+    }
+    const users = keys.map(({ userId }) => userId)
+    const ids = keys.map(({ id }) => id)
+    return sql<CredentialRow>`
+      select ${credentialColumns} from unnest(${users}::text[], ${ids}::text[]) as asked (asked_user, asked_id)
+      join credentials on user_id = asked_user and id = asked_id`
+  }
+
   const transaction = (changes: ReadonlyArray<RowChange>) => {
     const [only, second] = changes
     if (only === undefined) return Effect.void
@@ -220,14 +234,16 @@ export const make = Effect.fnUntraced(function* (
     )
   }
 
-  return {
-    find: (userId, id) =>
+  const find = yield* PointReads.make({
+    nameOf: ({ id, userId }: Pick<CredentialRow, "id" | "userId">) => `${id} ${userId}`,
+    read: (keys) =>
       Statement.read(
-        Effect.map(
-          sql<CredentialRow>`select ${credentialColumns} from credentials where user_id = ${userId} and id = ${id}`,
-          ([row]) => Option.fromNullable(row)
-        )
-      ),
+        Effect.map(selectByKeys(keys), (rows) => new Map(rows.map((row) => [`${row.id} ${row.userId}`, row])))
+      )
+  })
+
+  return {
+    find: (userId, id) => find({ userId, id }),
     list: ({ after, limit, provider, type, userId }) =>
       Statement.read(
         sql<CredentialRow>`

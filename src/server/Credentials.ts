@@ -89,26 +89,27 @@ export const exists = (request: OfCredential) => Effect.as(read(request), HttpSe
  * @since 0.1.0
  * @category handlers
  */
-export const secret = Effect.fnUntraced(
-  function* ({
-    path,
-    urlParams
-  }: OfCredential & {
-    readonly urlParams: WaitParameters & {
-      readonly minValidSeconds?: number
-      readonly refresh?: "auto" | "force" | "never"
-    }
-  }) {
-    const credentials = yield* CredentialsManager
-    const waiting = yield* Waiting.options(urlParams)
-    return yield* credentials.get(path.userId, path.credentialId, {
-      ...waiting,
-      refresh: urlParams.refresh,
-      minValid: urlParams.minValidSeconds === undefined ? undefined : Duration.seconds(urlParams.minValidSeconds)
-    })
-  },
-  (effect, { urlParams }) => Waiting.bounded(urlParams.waitSeconds)(effect)
-)
+export const secret = Effect.fnUntraced(function* ({
+  path,
+  urlParams
+}: OfCredential & {
+  readonly urlParams: WaitParameters & {
+    readonly minValidSeconds?: number
+    readonly refresh?: "auto" | "force" | "never"
+  }
+}) {
+  const credentials = yield* CredentialsManager
+  const { leaseId, minValidSeconds, refresh = "auto", waitSeconds } = urlParams
+  const minValid = minValidSeconds === undefined ? undefined : Duration.seconds(minValidSeconds)
+  if (refresh === "auto" && leaseId === undefined && waitSeconds === undefined) {
+    // a read ends in the store's own time: a watch over it would cost more than it
+    const fresh = yield* credentials.fresh(path.userId, path.credentialId, { minValid })
+    if (Option.isSome(fresh)) return fresh.value
+  }
+  return yield* Effect.flatMap(Waiting.options(urlParams), (waiting) =>
+    credentials.get(path.userId, path.credentialId, { ...waiting, refresh, minValid })
+  ).pipe(Waiting.bounded(waitSeconds))
+})
 
 /**
  * @since 0.1.0

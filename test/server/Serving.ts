@@ -127,7 +127,12 @@ export const standIn = (stand: {
       Effect.gen(function* () {
         const context = yield* Effect.context<CredentialsManager | OAuthFlow>()
         return context.pipe(
-          Context.add(CredentialsManager, { ...Context.get(context, CredentialsManager), ...stand.credentials }),
+          Context.add(CredentialsManager, {
+            ...Context.get(context, CredentialsManager),
+            // so that `get` is asked
+            fresh: () => Effect.succeedNone,
+            ...stand.credentials
+          }),
           Context.add(OAuthFlow, { ...Context.get(context, OAuthFlow), ...stand.flow })
         )
       })
