@@ -35,6 +35,9 @@ const words = (text: string) => text.split(/\s+/).filter((word) => word !== "")
  */
 const parameter = /\s*(?:,\s*)?([a-z0-9_-]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s",]+))/giy
 
+/** Whatever follows a quote matches, ended or not: this too takes time in proportion. */
+const quoted = /"(?:[^"\\]|\\[^]?)*"?/g
+
 /**
  * Reads the `Bearer` challenge of a `WWW-Authenticate` header, which may stand among others.
  *
@@ -42,7 +45,9 @@ const parameter = /\s*(?:,\s*)?([a-z0-9_-]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s"
  */
 export const readChallenge = (header: string | null): Challenge => {
   const found = new Map<string, string>()
-  const scheme = /(?:^|,)\s*bearer(?=\s|$|,)/i.exec(header ?? "")
+  // a quoted text of another scheme may look like one
+  const outside = (header ?? "").replaceAll(quoted, (text) => "_".repeat(text.length))
+  const scheme = /(?:^|,)\s*bearer(?=\s|$|,)/i.exec(outside)
   if (header !== null && scheme !== null) {
     parameter.lastIndex = scheme.index + scheme[0].length
     for (let match = parameter.exec(header); match !== null; match = parameter.exec(header)) {

@@ -8,7 +8,8 @@ import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
-import type { CredentialId, Metadata, UserId } from "./Credential.ts"
+import * as Redacted from "effect/Redacted"
+import type { CredentialId, Metadata, Secret, UserId } from "./Credential.ts"
 import {
   CredentialNotFound,
   InvalidRequest,
@@ -71,6 +72,12 @@ export class McpTools extends Context.Tag("effect-credentials/McpTools")<
   }
 >() {}
 
+/** A server may name what it was sent as the scope that it wants. */
+const isNoEchoOf = (secret: Secret) => {
+  const token = Option.fromNullable(secret.accessToken)
+  return (scope: string) => !Option.exists(token, (sent) => scope.includes(Redacted.value(sent)))
+}
+
 type Use<A> = (conversation: McpClient.Conversation) => Effect.Effect<A, McpClient.ConversationError>
 
 /**
@@ -105,7 +112,7 @@ export const layer: Layer.Layer<McpTools, never, CredentialsManager | Outbound> 
       Effect.scoped(
         Effect.flatMap(credentials.acquire(userId, id, { mode: "shared" }), ({ secret }) =>
           Effect.either(Effect.flatMap(McpClient.open(outbound, server, secret.headers), use)).pipe(
-            Effect.map((result) => ({ result, generation: secret.generation }))
+            Effect.map((result) => ({ result, secret }))
           )
         )
       )
@@ -119,11 +126,11 @@ export const layer: Layer.Layer<McpTools, never, CredentialsManager | Outbound> 
       const first = yield* once(userId, server, id, use)
       const isRefused =
         Either.isLeft(first.result) && first.result.left._tag === "Challenged" && first.result.left.status === 401
-      if (isRefused) yield* credentials.report(userId, id, { generation: first.generation, status: 401 })
-      const { result } = isRefused ? yield* once(userId, server, id, use) : first
+      if (isRefused) yield* credentials.report(userId, id, { generation: first.secret.generation, status: 401 })
+      const { result, secret } = isRefused ? yield* once(userId, server, id, use) : first
       if (Either.isRight(result)) return result.right
       if (result.left._tag !== "Challenged") return yield* result.left
-      const missing = Option.getOrElse(result.left.challenge.scopes, () => [])
+      const missing = Option.getOrElse(result.left.challenge.scopes, () => []).filter(isNoEchoOf(secret))
       return yield* result.left.status === 403 && missing.length > 0
         ? new ScopeMismatch({ credentialId: id, missing })
         : new ProviderError({ provider: providerId, reason: "rejected" })

@@ -280,6 +280,19 @@ describe("a tool", () => {
     })
   )
 
+  run("of a server that names the token it was sent as a missing scope does not repeat it", (server) =>
+    Effect.gen(function* () {
+      const token = yield* accessToken(yield* connect(server))
+      server.says.needs = ["write", `x-${token}`]
+      const error = yield* Effect.flip(echo(server))
+      assert.deepInclude(error, { _tag: "ScopeMismatch", missing: ["write"] })
+      server.says.needs = [token]
+      const other = yield* Effect.flip(echo(server))
+      assert.deepInclude(other, { _tag: "ProviderError", reason: "rejected" })
+      assert.notInclude(`${error.message}${other.message}${JSON.stringify([error, other])}`, token)
+    })
+  )
+
   run("without a credential for its server is CredentialNotFound, and another server's is none", (server) =>
     Effect.gen(function* () {
       assert.strictEqual((yield* Effect.flip(echo(server)))._tag, "CredentialNotFound")
