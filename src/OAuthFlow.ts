@@ -18,7 +18,6 @@ import { type AuditLog, record } from "./AuditLog.ts"
 import { type Authorization, AuthorizationStore } from "./AuthorizationStore.ts"
 import type { CredentialId, Extra, Metadata, ProviderId, UserId } from "./Credential.ts"
 import {
-  AuthorizationDenied,
   AuthorizationExpired,
   type CredentialNotFound,
   InvalidRequest,
@@ -34,7 +33,10 @@ import {
 import { HandlerRegistry } from "./HandlerRegistry.ts"
 import type { Handler, LinkRequest } from "./HandlerRegistry/Handler.ts"
 import { Login, type LoginError } from "./Login.ts"
+import { type CallbackParameters, grantOf } from "./OAuthFlow/AuthorizationResponse.ts"
 import { withdrawn } from "./TokenSet.ts"
+
+export type { CallbackParameters } from "./OAuthFlow/AuthorizationResponse.ts"
 
 /**
  * @since 0.1.0
@@ -75,22 +77,6 @@ export interface Begun {
   readonly authorizationUrl: Redacted.Redacted
   readonly state: Redacted.Redacted
   readonly expiresAt: DateTime.Utc
-}
-
-/**
- * What a provider sends back with the browser.
- *
- * @since 0.1.0
- * @category models
- */
-export interface CallbackParameters {
-  readonly state: Redacted.Redacted
-  readonly code?: Redacted.Redacted | undefined
-  readonly error?: string | undefined
-  /** RFC 9207. */
-  readonly iss?: string | undefined
-  /** Whatever else came with them: the credential keeps what its provider's `keptParameters` name. */
-  readonly others?: Readonly<Record<string, string>> | undefined
 }
 
 /**
@@ -179,21 +165,6 @@ export interface Options {
 const lifetime = Duration.minutes(10)
 
 const callbackPatience = Duration.seconds(30)
-
-/** The codes of RFC 6749 4.1.2.1 and OpenID Connect Core 3.1.2.6; anything else is not repeated. */
-const registeredErrors = new Set([
-  "access_denied",
-  "account_selection_required",
-  "consent_required",
-  "interaction_required",
-  "invalid_request",
-  "invalid_scope",
-  "login_required",
-  "server_error",
-  "temporarily_unavailable",
-  "unauthorized_client",
-  "unsupported_response_type"
-])
 
 const random = () => Redacted.make(randomBytes(32).toString("base64url"))
 
@@ -299,27 +270,15 @@ export const layer = (
       /** What a login that was taken comes to. */
       const conclude = Effect.fnUntraced(function* (
         pending: Authorization,
-        { code, error, iss, others = {} }: CallbackParameters
+        parameters: CallbackParameters
       ): Effect.fn.Return<Metadata, CallbackError> {
         const { provider } = pending
         const known = Option.map(
           yield* Effect.option(handlers.forLogin(provider, Redacted.value(pending.extra))),
           (handler) => handler.provider
         )
-        const issuer = Option.flatMapNullable(known, (data) => data.issuer)
-        const isOther = iss !== undefined && Option.isSome(issuer) && issuer.value !== iss
-        const isMissing = iss === undefined && Option.exists(known, (data) => data.requiresIss)
-        if (isOther || isMissing) {
-          return yield* new AuthorizationDenied({ provider, error: "issuer_mismatch" })
-        }
-        if (error !== undefined) {
-          return yield* new AuthorizationDenied({ provider, error: registeredErrors.has(error) ? error : "other" })
-        }
-        if (code === undefined) return yield* new AuthorizationDenied({ provider, error: "invalid_request" })
-        const kept = Object.entries(others).filter(([name]) =>
-          Option.exists(known, ({ keptParameters }) => keptParameters.includes(name))
-        )
-        const extra = Redacted.make({ ...Object.fromEntries(kept), ...Redacted.value(pending.extra) })
+        const { code, kept } = yield* grantOf(parameters, provider, known)
+        const extra = Redacted.make({ ...kept, ...Redacted.value(pending.extra) })
         // whoever brought the code waits no longer; the login is ended, and stored, all the same
         return yield* login.complete({ ...pending, extra }, code).pipe(
           Effect.uninterruptible,
