@@ -3,6 +3,7 @@ import { defineConfig } from "vitest/config"
 export default defineConfig({
   test: {
     include: ["test/**/*.test.ts"],
+    setupFiles: ["test/setup.ts"],
     globalSetup: ["test/servers/build.ts", "test/servers/engines.ts"],
     // real servers and real processes, beside others on as many cores as there are
     testTimeout: 60_000,
