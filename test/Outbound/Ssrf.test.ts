@@ -2,6 +2,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Redacted from "effect/Redacted"
+import { measured } from "../Measured.ts"
 import * as Outbound from "../../src/Outbound.ts"
 import * as PublicNetwork from "../servers/PublicNetwork.ts"
 import { kinds } from "./ForbiddenUrls.ts"
@@ -60,6 +61,7 @@ describe("URLs", () => {
           assert.propertyVal(error, "_tag", "OutboundRefused", url)
         }
         assert.deepStrictEqual({ tried: network.tried, asked }, { tried: [], asked: [] })
+        yield* measured("ssrf", { urls: urls.length, connections: network.tried.length })
       })
     )
   }

@@ -13,6 +13,7 @@ import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { fileURLToPath } from "node:url"
 import * as Pg from "pg"
+import { measured } from "../Measured.ts"
 import * as Cipher from "../../src/Cipher.ts"
 import * as Credential from "../../src/Credential.ts"
 import * as Server from "../../src/Database/Server.ts"
@@ -198,6 +199,12 @@ describe("rotate-keys on Postgres", () => {
         assert.isAbove(during, 20)
         assert.isNotEmpty(written)
         assert.strictEqual(yield* countUnder(url, "k1"), 0)
+        yield* measured("rotation", {
+          rows: count,
+          milliseconds: Math.round(millis),
+          "reads meanwhile": during,
+          "failed reads": failures.length
+        })
         if (process.env["ROTATION_ROWS"] !== undefined) {
           yield* Effect.log(
             `${count} rows in ${Math.round(millis)} ms; ${during} reads meanwhile, ${failures.length} failed`

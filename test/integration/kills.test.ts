@@ -6,6 +6,7 @@
  */
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
+import { measured } from "../Measured.ts"
 import type { Answer, Secret } from "../servers/Client.ts"
 import { ok } from "../servers/Client.ts"
 import * as Cluster from "../servers/Cluster.ts"
@@ -156,6 +157,7 @@ describe("a server of several that is killed while it renews", () => {
         })
         yield* Effect.forEach(outcomes, ([trial, answer]) => judge(trial, answer))
         assert.isEmpty(after.filter(({ outcome }) => outcome === null))
+        yield* measured("kills", { kills: trials.length, ...count })
         yield* Effect.logInfo(`${trials.length} kills, ${step.toFixed(1)} ms apart`, count)
       }),
     170_000 + kills * 8_000

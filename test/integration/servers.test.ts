@@ -9,6 +9,7 @@ import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
+import { measured } from "../Measured.ts"
 import * as Browser from "../servers/Browser.ts"
 import { body, ok, refused } from "../servers/Client.ts"
 import * as Cluster from "../servers/Cluster.ts"
@@ -51,6 +52,8 @@ describe("an expired token that four servers are asked for", () => {
           outcomes,
           Array.from({ length: rounds }, () => "saved")
         )
+        const { reuses, spends } = cluster.provider
+        yield* measured("stampede", { gets: servers * reads * rounds, rounds, spends, reuses, failures: 0 })
       }),
     60_000 + rounds * reads * 40
   )
