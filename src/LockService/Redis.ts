@@ -92,7 +92,7 @@ export const makeAuthority = Effect.fnUntraced(function* (
   const endHandedBack = (): void => {
     const cover = handedBack?.cover
     handedBack = undefined
-    if (cover !== undefined) endings.add(cover.name, cover.keys, cover.spent)
+    if (cover !== undefined) endings.add(cover.name, cover.keys, cover.spent, cover.isAlone)
   }
 
   const handBack = (key: string, cover: Cover): void => {
@@ -117,10 +117,10 @@ export const makeAuthority = Effect.fnUntraced(function* (
     requests.sendAgain()
     endings.sendAgain()
   })
-  // what is handed back at the end is still to be sent, and heard by the server: it answers in order, and the second answer
-  // comes after that to a script that it did not know at first
+  // what is handed back at the end is still to be sent, and heard by the server: it answers in order, and the fourth answer
+  // comes after those to both scripts that end a hold, neither of which it knew at first
   yield* Effect.addFinalizer(() =>
-    Effect.zipRight(Effect.sync(endHandedBack), Effect.ignore(Effect.zipRight(redis.ping, redis.ping)))
+    Effect.zipRight(Effect.sync(endHandedBack), Effect.ignore(Effect.repeatN(redis.ping, 3)))
   )
 
   return {

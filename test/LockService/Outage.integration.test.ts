@@ -40,6 +40,40 @@ describe("commands", () => {
     })
   )
 
+  it.scopedLive(
+    "an exclusive lease names one key to Redis while nobody else is there, and all once it had to wait",
+    () =>
+      Effect.gen(function* () {
+        const server = yield* Server.start
+        const { locks, redis } = yield* service(server.url, { ttl: "1 minute" })
+        const named: Array<number> = []
+        const other = yield* Effect.flatMap(
+          LockServiceRedis.makeAuthority({ ttl: "1 minute", waiterLease: "1 minute" }),
+          LockService.make
+        ).pipe(
+          Effect.provideService(Redis.Redis, {
+            ...redis,
+            evaluate: (script, keys, parameters, answer) => {
+              named.push(keys.length)
+              redis.evaluate(script, keys, parameters, answer)
+            }
+          })
+        )
+        const key = randomUUID()
+        yield* Effect.zipRight(Effect.scoped(other.acquire(key)), settle)
+        const { id } = yield* other.take(key, { ttl: "1 minute" })
+        yield* other.release(key, id)
+        assert.deepStrictEqual(named.splice(0), [1, 1, 1, 1])
+        const held = yield* hold(locks, key)
+        const next = yield* Effect.fork(Effect.scoped(other.acquire(key)))
+        yield* Effect.repeat(Effect.zipLeft(locks.inspect(key), settle), { until: ({ waiting }) => waiting === 1 })
+        yield* held.release
+        yield* Fiber.join(next)
+        yield* settle
+        assert.deepStrictEqual(named, [1, 5, 5])
+      })
+  )
+
   it.scopedLive("64 contenders of one process cost less than one script for 20 grants", () =>
     Effect.gen(function* () {
       const server = yield* Server.start

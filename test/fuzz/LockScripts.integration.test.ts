@@ -37,6 +37,8 @@ const step = FastCheck.oneof(
       /** A new request in the place of that owner's last; else the same is sent again. */
       anew: FastCheck.boolean(),
       mode: FastCheck.constantFrom("X" as const, "X" as const, "S" as const),
+      /** Whether it is asked first as if there were nobody else. */
+      alone: FastCheck.boolean(),
       beside: FastCheck.option(index, { freq: 4 }),
       old: FastCheck.option(index, { freq: 4 }),
       ttl: millis,
@@ -48,7 +50,14 @@ const step = FastCheck.oneof(
       lease: millis
     })
   },
-  { weight: 4, arbitrary: FastCheck.record({ kind: FastCheck.constant("release" as const), owner: index }) },
+  {
+    weight: 4,
+    arbitrary: FastCheck.record({
+      kind: FastCheck.constant("release" as const),
+      alone: FastCheck.boolean(),
+      owner: index
+    })
+  },
   { weight: 2, arbitrary: FastCheck.record({ kind: FastCheck.constant("renew" as const), owner: index, ttl: millis }) },
   {
     weight: 2,
@@ -138,21 +147,21 @@ describe("the scripts of a lock", () => {
                 const above = number(each.above)
                 const tail = `${each.late}|${each.yields}|${each.claim}|${each.lease}|${inbox}|${owner.beside}`
                 const mode = owner.beside === "" ? owner.mode : `${owner.mode}G`
-                const reply = yield* run(Scripts.acquire, keys, [
-                  owner.name,
-                  mode,
-                  each.ttl,
-                  each.block,
-                  above,
-                  old,
-                  tail
-                ])
+                const isAlone = each.alone && mode === "X"
+                const parameters = [owner.name, each.ttl, each.block, above, ...(old === "" ? [] : [old])]
+                const alone = isAlone ? yield* run(Scripts.acquireAlone, keys.slice(0, 1), parameters) : null
+                const reply =
+                  alone ??
+                  (yield* run(Scripts.acquire, keys, [owner.name, mode, each.ttl, each.block, above, old, tail]))
                 if (typeof reply === "string") {
                   if (held.get(owner.name) !== Number(reply)) assert.isAbove(Number(reply), above)
                   granted(owner.name, Number(reply), each.block)
                 } else assert.lengthOf(reply as Array<unknown>, 2)
               } else if (each.kind === "release") {
-                assert.include([0, 1], yield* run(Scripts.release, keys, [of(each.owner).name]))
+                const { name } = of(each.owner)
+                const alone = each.alone ? yield* run(Scripts.releaseAlone, keys.slice(0, 1), [name]) : 0
+                if (alone === 0) assert.include([0, 1], yield* run(Scripts.release, keys, [name]))
+                else assert.strictEqual(alone, 1)
               } else if (each.kind === "renew") {
                 const reply = yield* run(Scripts.renew, keys, [of(each.owner).name, each.ttl])
                 const [is, , fence] = reply as [number, string, string, number]

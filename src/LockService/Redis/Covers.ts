@@ -41,6 +41,8 @@ export class RedisCover implements Cover {
   readonly keys: ReadonlyArray<string>
   readonly name: string
   readonly mode: Mode
+  /** Whether nobody else was there when it was granted: then perhaps nobody is when it ends. */
+  readonly isAlone: boolean
   deadline: number
   renewAt: number
   isRenewing = false
@@ -58,7 +60,7 @@ export class RedisCover implements Cover {
     request: Request,
     keys: ReadonlyArray<string>,
     name: string,
-    grant: { readonly fence: number; readonly fences: number; readonly deadline: number },
+    grant: { readonly fence: number; readonly fences: number; readonly deadline: number; readonly isAlone: boolean },
     now: () => number
   ) {
     const time = now()
@@ -66,6 +68,7 @@ export class RedisCover implements Cover {
     this.keys = keys
     this.name = name
     this.mode = request.mode
+    this.isAlone = grant.isAlone
     this.deadline = grant.deadline
     this.renewAt = time + (grant.deadline - time) / 3
     this.#now = now

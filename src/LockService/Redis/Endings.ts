@@ -3,6 +3,7 @@
  *
  * @since 0.1.0
  */
+import type { RedisError } from "../../Redis.ts"
 import { type Spent, unknownSpent } from "./Covers.ts"
 import * as Scripts from "./Scripts.ts"
 import type { Session } from "./Session.ts"
@@ -11,7 +12,33 @@ interface Ending {
   readonly keys: ReadonlyArray<string>
   readonly spent: Spent
   readonly until: number
+  /** Whether it is said as if there were nobody else. */
+  isAlone: boolean
   isSending: boolean
+}
+
+/**
+ * Says once that a hold or a wait ends, and answers whether it was held. `isAlone`: first as if there were nobody else.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const end = (
+  { evaluate }: Session,
+  owner: string,
+  keys: ReadonlyArray<string>,
+  spent: Spent,
+  isAlone: boolean,
+  answer: (error: RedisError | undefined, held: boolean) => void
+): void => {
+  const release = (): void =>
+    evaluate(Scripts.release, keys, [owner, ...spent], (error, reply) => answer(error, reply === 1))
+  if (!isAlone) return release()
+  const [reserved, used] = spent
+  evaluate(Scripts.releaseAlone, keys.slice(0, 1), reserved === used ? [owner] : [owner, ...spent], (error, reply) => {
+    if (error === undefined && reply !== 1) release()
+    else answer(error, reply === 1)
+  })
 }
 
 /**
@@ -34,9 +61,9 @@ export class Endings {
   }
 
   /** Ends a hold or a wait: sent before it returns. */
-  add(owner: string, keys: ReadonlyArray<string>, spent = unknownSpent): void {
+  add(owner: string, keys: ReadonlyArray<string>, spent = unknownSpent, isAlone = false): void {
     const { now, ttl, waiterLease } = this.#session
-    const ending: Ending = { keys, spent, until: now() + ttl + waiterLease, isSending: false }
+    const ending: Ending = { keys, spent, until: now() + ttl + waiterLease, isAlone, isSending: false }
     this.#byOwner.set(owner, ending)
     this.#send(owner, ending)
   }
@@ -53,7 +80,9 @@ export class Endings {
   #send(owner: string, ending: Ending): void {
     if (ending.isSending) return
     ending.isSending = true
-    this.#session.evaluate(Scripts.release, ending.keys, [owner, ...ending.spent], (error) => {
+    const { isAlone } = ending
+    ending.isAlone = false
+    end(this.#session, owner, ending.keys, ending.spent, isAlone, (error) => {
       ending.isSending = false
       if (error === undefined) this.#byOwner.delete(owner)
       else this.#failed()

@@ -16,6 +16,8 @@ interface Pending {
   owner: string
   /** A hold that ends in the same step, until the server has answered once. */
   old: RedisCover | undefined
+  /** Whether it is asked only whether there is nobody else: once, as what follows is to be put in line. */
+  isAlone: boolean
   isSending: boolean
   isOver: boolean
   /** Since when the server has not answered. */
@@ -57,6 +59,7 @@ export class Requests {
       keys,
       owner: this.#newOwner(request),
       old,
+      isAlone: request.mode === "exclusive" && request.beside === undefined && old?.isAlone !== false,
       isSending: false,
       isOver: false,
       failingSince: undefined,
@@ -93,7 +96,7 @@ export class Requests {
     if (request.standing !== undefined) return this.#send(pending)
     // rule 2: counted from what this process knows to have been before the grant
     const { sentAt, serverTime } = waiting
-    this.#grant(pending, Number(fence), sentAt + (Number(time) - serverTime) + Number(lasts))
+    this.#grant(pending, Number(fence), sentAt + (Number(time) - serverTime) + Number(lasts), false)
   }
 
   #newOwner({ standing }: Request): string {
@@ -113,27 +116,33 @@ export class Requests {
     const lasts = request.standing?.ttl ?? ttl
     const late = Number.isFinite(request.virtualTime) ? Math.round(request.virtualTime - sentAt) : 0
     const yields = Math.max(0, Math.round(request.yieldsUntil - sentAt))
-    const { beside } = request
+    const { above, beside } = request
+    const fences = fencesFor(request)
+    const { isAlone } = pending
+    pending.isAlone = false
     evaluate(
-      Scripts.acquire,
-      keys,
-      [
-        owner,
-        beside === undefined ? letterOf(request.mode) : `${letterOf(request.mode)}G`,
-        lasts,
-        fencesFor(request),
-        request.above,
-        old?.name ?? "",
-        `${late}|${yields}|${claim}|${waiterLease}|${inbox}|${beside ?? ""}`,
-        ...(old?.spent ?? unknownSpent)
-      ],
+      isAlone ? Scripts.acquireAlone : Scripts.acquire,
+      isAlone ? keys.slice(0, 1) : keys,
+      isAlone
+        ? [owner, lasts, fences, above, ...(old === undefined ? [] : [old.name, ...old.spent])]
+        : [
+            owner,
+            beside === undefined ? letterOf(request.mode) : `${letterOf(request.mode)}G`,
+            lasts,
+            fences,
+            above,
+            old?.name ?? "",
+            `${late}|${yields}|${claim}|${waiterLease}|${inbox}|${beside ?? ""}`,
+            ...(old?.spent ?? unknownSpent)
+          ],
       (error, reply) => {
         if (pending.isOver || pending.owner !== owner) return
         pending.isSending = false
         if (error !== undefined) return this.#retry(pending)
         pending.failingSince = undefined
+        if (reply === null) return this.#send(pending)
         pending.old = undefined
-        if (typeof reply === "string") return this.#grant(pending, Number(reply), sentAt + lasts)
+        if (typeof reply === "string") return this.#grant(pending, Number(reply), sentAt + lasts, isAlone)
         const [serverTime, wait] = arrayOf(reply)
         const isFirst = pending.waiting === undefined
         pending.waiting = { sentAt, serverTime: Number(serverTime) }
@@ -171,7 +180,7 @@ export class Requests {
     this.#pendings.delete(pending.owner)
   }
 
-  #grant(pending: Pending, fence: number, deadline: number): void {
+  #grant(pending: Pending, fence: number, deadline: number, isAlone: boolean): void {
     const { keys, owner, request } = pending
     const { now } = this.#session
     // rule 1: what is not above the last fence used is of the past, as is what is over already
@@ -188,7 +197,7 @@ export class Requests {
       return this.#retry(pending)
     }
     this.#close(pending)
-    const cover = new RedisCover(request, keys, owner, { fence, fences: fencesFor(request), deadline }, now)
+    const cover = new RedisCover(request, keys, owner, { fence, fences: fencesFor(request), deadline, isAlone }, now)
     if (request.standing === undefined) {
       this.#covers.add(cover)
       this.#covered()

@@ -8,7 +8,8 @@
  * - `r` sorted set of readers by their deadlines
  * - `g` the guest, `fence/owner`, for its ttl: who was let pass beside a holder
  *
- * While there is no flag, `s` is the whole truth: one read and one write grant or release.
+ * While there is no flag, `s` is the whole truth: one read and one write grant or release, by scripts that declare no other
+ * key. To declare five costs as much as what they do.
  *
  * @since 0.1.0
  */
@@ -22,7 +23,7 @@ import { type Script, script } from "../../Redis.ts"
  */
 export const keyNames = ["s", "q", "w", "r", "g"] as const
 
-// to make these functions takes longer than to grant or free a lock: the short ways do without
+// to make these functions takes longer than to grant or free a lock: what is done alone does without
 const common = `
 local S, Q, W, R, G = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local call = redis.call
@@ -159,6 +160,50 @@ end
 `
 
 /**
+ * Grants exclusively while there is nobody else: the fence, or nothing, and then nothing has changed. Only the first key is
+ * needed. Arguments: owner; ttl; fences to reserve; the last fence used; if there is one, who is to leave in the same step,
+ * how many fences were reserved for it, and how many were used.
+ *
+ * @since 0.1.0
+ * @category scripts
+ */
+export const acquireAlone: Script = script(`
+local value = redis.call('GET', KEYS[1])
+local least = ARGV[4] + 1
+if value then
+  local first, count, owner = string.match(value, '^(%d+) (%d+) ?%d* ?(.*)$')
+  if owner ~= (ARGV[5] or '') then return false end
+  least = math.max(least, first + (count == ARGV[6] and ARGV[7] or count))
+end
+local time = redis.call('TIME')
+local fence
+if time[1] * 1000000 + time[2] >= least then fence = time[1] .. string.sub(1000000 + time[2], 2)
+else fence = string.format('%.0f', least)
+end
+local deadline = string.format('%.0f', time[1] * 1000 + math.floor(time[2] / 1000) + ARGV[2])
+redis.call('SET', KEYS[1], fence .. ' ' .. ARGV[3] .. ' ' .. deadline .. ' ' .. ARGV[1],
+  'PX', math.max(86400000, ARGV[2]))
+return fence
+`)
+
+/**
+ * Ends an exclusive hold while there is nobody else: 1, or 0, and then nothing has changed. Only the first key is needed.
+ * Arguments: owner; if they differ, how many fences were reserved, and how many were used.
+ *
+ * @since 0.1.0
+ * @category scripts
+ */
+export const releaseAlone: Script = script(`
+local value = redis.call('GET', KEYS[1])
+local first, count, ends, owner = string.match(value or '', '^(%d+) (%d+) (%d+) (.*)$')
+if owner ~= ARGV[1] then return 0 end
+local time = redis.call('TIME')
+if ends + 0 <= time[1] * 1000 + time[2] / 1000 then return 0 end
+redis.call('SET', KEYS[1], first .. ' ' .. (count == ARGV[2] and ARGV[3] or count), 'PX', 86400000)
+return 1
+`)
+
+/**
  * Grants, or puts in line: the fence, or `{TIME, ms}`. Idempotent by owner. Arguments: owner; mode, `X`, `S`, or that and `G`
  * for who passes beside a holder; ttl; fences to reserve; the last fence used; who is to leave in the same step; and
  * `virtual time less the time of sending|how long it yields to readers|ttl until a pushed grant is claimed|the waiter's own
@@ -167,28 +212,7 @@ end
  * @since 0.1.0
  * @category scripts
  */
-export const acquire: Script = script(`
-if ARGV[2] == 'X' then
-  local value = redis.call('GET', KEYS[1])
-  local least, free = ARGV[5] + 1, not value
-  if value then
-    local first, count, owner = string.match(value, '^(%d+) (%d+) ?%d* ?(.*)$')
-    free = owner == ARGV[6]
-    if free then least = math.max(least, first + (count == ARGV[8] and ARGV[9] or count)) end
-  end
-  if free then
-    local time = redis.call('TIME')
-    local fence
-    if time[1] * 1000000 + time[2] >= least then fence = time[1] .. string.sub(1000000 + time[2], 2)
-    else fence = string.format('%.0f', least)
-    end
-    local deadline = string.format('%.0f', time[1] * 1000 + math.floor(time[2] / 1000) + ARGV[3])
-    redis.call('SET', KEYS[1], fence .. ' ' .. ARGV[4] .. ' ' .. deadline .. ' ' .. ARGV[1],
-      'PX', math.max(86400000, ARGV[3]))
-    return fence
-  end
-end
-${common}
+export const acquire: Script = script(`${common}
 local owner, mode, ttl, block, above = ARGV[1], string.sub(ARGV[2], 1, 1), tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
 local late, yields, claim, lease, inbox, beside = string.match(ARGV[7], '^(-?%d+)|(%d+)|(%d+)|(%d+)|([^|]*)|(.*)$')
 yields, lease = tonumber(yields), tonumber(lease)
@@ -243,17 +267,7 @@ return {digits(now), wait}
  * @since 0.1.0
  * @category scripts
  */
-export const release: Script = script(`
-local value = redis.call('GET', KEYS[1])
-local first, count, ends, owner = string.match(value or '', '^(%d+) (%d+) (%d+) (.*)$')
-if owner == ARGV[1] then
-  local time = redis.call('TIME')
-  if ends + 0 > time[1] * 1000 + time[2] / 1000 then
-    redis.call('SET', KEYS[1], first .. ' ' .. (count == ARGV[2] and ARGV[3] or count), 'PX', 86400000)
-    return 1
-  end
-end
-${common}
+export const release: Script = script(`${common}
 if string.sub(ARGV[1], 1, 2) == 't:' then adopted = false end
 local held = leave(ARGV[1], ARGV[2], ARGV[3])
 if call('EXISTS', Q) == 1 then handOver() end

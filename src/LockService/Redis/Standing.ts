@@ -7,7 +7,7 @@ import * as Effect from "effect/Effect"
 import { LeaseLost, type LockUnavailable } from "../../CredentialsError.ts"
 import type { Argument, Script } from "../../Redis.ts"
 import type { Stand, Standing } from "../Authority.ts"
-import type { Endings } from "./Endings.ts"
+import { end, type Endings } from "./Endings.ts"
 import * as Scripts from "./Scripts.ts"
 import {
   arrayOf,
@@ -63,8 +63,8 @@ export const makeStanding = (
       Effect.async<void, LeaseLost | LockUnavailable>((resume) => {
         const keys = keysOf(key)
         const name = standingName(id)
-        evaluate(Scripts.release, keys, [name, 1, 1], (error, reply) => {
-          if (error === undefined) return resume(reply === 1 ? Effect.void : Effect.fail(new LeaseLost()))
+        end(session, name, keys, [1, 1], true, (error, held) => {
+          if (error === undefined) return resume(held ? Effect.void : Effect.fail(new LeaseLost()))
           endings.add(name, keys)
           resume(Effect.fail(unavailable()))
         })
