@@ -104,7 +104,7 @@ export const measure = (world: World): Promise<ReadonlyArray<Report.Section>> =>
             how: "Resident, of the same three processes: the server over Postgres; beside it the bare HttpApi and bare `node:http`.",
             rows: [
               memory("idle, after its start", idle),
-              memory(`after ${(Math.round(requests / 1000) * 1000).toLocaleString("en-US")} requests`, loaded)
+              memory(`after ${requests.toLocaleString("en-US")} requests`, loaded)
             ]
           }
         ]
