@@ -200,6 +200,18 @@ export const layer = (options: Options = {}): Layer.Layer<Attempts, never, Store
             })
           )
 
+      /**
+       * The end of an attempt that spent nothing. One that asks about another's lost answer stays to be settled in its place:
+       * what that one left in doubt still is.
+       */
+      const closeUnspent = (
+        attempt: Attempt,
+        { handler, probeOf }: Spending
+      ): Effect.Effect<Change, StoreUnavailable> =>
+        Option.isSome(probeOf) && handler.provider.rotatesRefreshToken
+          ? Effect.map(store.now, (at) => Change.ExpireAttempt({ id: attempt.id, at }))
+          : Effect.succeed(close(attempt, "failed"))
+
       /** For notes that come too late: what they are about has moved on, and nothing is lost. */
       const commitIfStill = (changes: ReadonlyArray<Change>) =>
         Effect.catchTag(store.commit(changes), "Conflict", () => Effect.void)
@@ -405,7 +417,7 @@ export const layer = (options: Options = {}): Layer.Layer<Attempts, never, Store
           case "Refused":
             return yield* refused(attempt, spending)
           case "Failed":
-            return yield* failed(attempt, spending, denial, [close(attempt, "failed")])
+            return yield* failed(attempt, spending, denial, [yield* closeUnspent(attempt, spending)])
           case "Unclear": {
             // a later version may read what this one cannot
             yield* Effect.ignore(receipts.keep({ attempt, answer, receivedAt: yield* DateTime.now }))
@@ -431,12 +443,12 @@ export const layer = (options: Options = {}): Layer.Layer<Attempts, never, Store
           deadline: DateTime.addDuration(startedAt, lasts),
           probeOf: Option.map(spending.probeOf, ({ id, probeOf }) => Option.getOrElse(probeOf, () => id))
         }
-        yield* begin(attempt, spending)
-        yield* Effect.forEach(spending.leases, (lease) => lease.check, { discard: true }).pipe(
-          Effect.catchTag("LeaseLost", () =>
-            Effect.zipRight(commitIfStill([close(attempt, "failed")]), Effect.fail(new Moved()))
-          )
+        const endUnspent = Effect.flatMap(closeUnspent(attempt, spending), (ending) => commitIfStill([ending]))
+        const stillMine = Effect.forEach(spending.leases, (lease) => lease.check, { discard: true }).pipe(
+          Effect.catchTag("LeaseLost", () => Effect.zipRight(endUnspent, Effect.fail(new Moved())))
         )
+        yield* begin(attempt, spending)
+        yield* stillMine
         const sentAt = yield* DateTime.now
 
         const exchange: Effect.Effect<
@@ -448,6 +460,7 @@ export const layer = (options: Options = {}): Layer.Layer<Attempts, never, Store
           const mayPass = spending.handler.provider.invalidGrantMayPass
           if (mayPass && Either.isLeft(outcome) && outcome.left._tag === "Refused") {
             yield* Effect.sleep("1 second")
+            yield* stillMine
             answer = yield* send(spending, refreshToken)
             outcome = yield* read(spending.handler, answer)
           }
@@ -458,13 +471,13 @@ export const layer = (options: Options = {}): Layer.Layer<Attempts, never, Store
 
         return yield* exchange.pipe(
           Effect.catchTags({
-            OutboundRefused: (error) => Effect.zipRight(commitIfStill([close(attempt, "failed")]), Effect.fail(error)),
+            OutboundRefused: (error) => Effect.zipRight(endUnspent, Effect.fail(error)),
             OutboundFailure: ({ failure, reason, sent }) =>
               sent
                 ? unclear(attempt, spending, failure, reason === "too_large")
-                : failed(attempt, spending, { reason: failure, retryAfterSeconds: Option.none() }, [
-                    close(attempt, "failed")
-                  ])
+                : Effect.flatMap(closeUnspent(attempt, spending), (ending) =>
+                    failed(attempt, spending, { reason: failure, retryAfterSeconds: Option.none() }, [ending])
+                  )
           }),
           Effect.annotateLogs({ provider: first.provider, credentialId: first.id, attemptId: attempt.id })
         )

@@ -124,7 +124,8 @@ interface Flight {
    * Another one once the flight holds what it waited for.
    */
   living: Deferred.Deferred<void>
-  force: boolean
+  /** Whose renewal was asked for by hand, at which generation: done once what is stored is above it. */
+  readonly forced: Map<CredentialId, number>
   ahead: boolean
   minValidSeconds: number
   fiber: Fiber.RuntimeFiber<void> | undefined
@@ -200,14 +201,18 @@ export const layer = (
         })
       })
 
-      const callOf = ({ force, grant }: Flight, { provider }: Handler) => ({ provider, grant, onDemand: force })
+      const callOf = ({ forced, grant }: Flight, { provider }: Handler) => ({
+        provider,
+        grant,
+        onDemand: forced.size > 0
+      })
 
       /** A provider that failed is left alone until its back-off ends; on demand it is asked again, unless it said when. */
       const backOff = Effect.fnUntraced(function* (flight: Flight, credential: OAuth2Credential) {
         const { lastFailure, retryAt } = credential.renewal
         if (Option.isNone(retryAt) || Option.isNone(lastFailure)) return
         const left = DateTime.distance(yield* DateTime.now, retryAt.value)
-        if (left <= 0 || (flight.force && lastFailure.value !== "throttled")) return
+        if (left <= 0 || (flight.forced.size > 0 && lastFailure.value !== "throttled")) return
         return yield* new ProviderError({
           provider: credential.provider,
           reason: lastFailure.value,
@@ -294,7 +299,8 @@ export const layer = (
       const decide = Effect.fnUntraced(function* (flight: Flight, credentials: ReadonlyArray<OAuth2Credential>) {
         const seed = credentials.find(({ id }) => id === flight.seed) ?? credentials[0]
         if (seed === undefined) return Option.none()
-        const verdict = yield* judge(seed, flight)
+        const force = credentials.some(({ generation, id }) => generation <= (flight.forced.get(id) ?? 0))
+        const verdict = yield* judge(seed, { ...flight, force })
         if (verdict._tag === "Fresh") return Option.none()
         if (verdict._tag === "Dead") return yield* dead(seed, verdict.reason)
         const handler = yield* handlers.of(seed)
@@ -315,19 +321,16 @@ export const layer = (
           Effect.catchTag("Undecryptable", () => new CredentialNotFound({ credentialId: id }))
         )
 
-      /** With no credential left at the grant, the seed was renewed or replaced elsewhere, or is gone. */
-      const asStored = (flight: Flight, credentials: ReadonlyArray<OAuth2Credential>) =>
-        credentials.length > 0
-          ? Effect.succeed(credentials)
-          : Effect.map(stored(flight.userId, flight.seed), (seed) => [seed])
-
-      /** One round: decides on what is stored, takes the locks, decides again on what is stored then, and renews. */
+      /**
+       * One round: decides on what is stored, takes the locks, decides again on what is stored then, and renews. Answers with
+       * the credentials that it renewed or need not renew; those that hold the grant no more are somebody else's doing.
+       */
       const round = Effect.fnUntraced(function* (
         flight: Flight
       ): Effect.fn.Return<ReadonlyArray<OAuth2Credential>, FlightError | Moved | Unsettled, Scope.Scope> {
         const before = yield* store.sharing(flight.userId, flight.grant)
         const called = yield* decide(flight, before)
-        if (Option.isNone(called)) return yield* asStored(flight, before)
+        if (Option.isNone(called)) return before
         const { refreshInvalidatesAccessToken } = called.value.handler.provider
         const protects = refreshInvalidatesAccessToken && isLiving(before, yield* DateTime.now)
         const leases = protects ? yield* protect(flight, before) : []
@@ -338,10 +341,17 @@ export const layer = (
         const credentials = yield* store.sharing(flight.userId, flight.grant)
         const [first, ...others] = credentials
         const due = yield* decide(flight, credentials)
-        if (Option.isNone(due) || first === undefined) return yield* asStored(flight, credentials)
+        if (Option.isNone(due) || first === undefined) return credentials
         const { handler, reason } = due.value
-        const unleased = credentials.some(({ id }) => before.every((known) => known.id !== id))
-        if (unleased && leases.length > 0) return yield* new Moved()
+        // what was renewed or added while the lock was waited for has holders of its own
+        const isUnleased = credentials.some(({ id }) => !protects || before.every((known) => known.id !== id))
+        if (
+          isUnleased &&
+          handler.provider.refreshInvalidatesAccessToken &&
+          isLiving(credentials, yield* DateTime.now)
+        ) {
+          return yield* new Moved()
+        }
         const probeOf = yield* store.openAttempt(flight.grant)
         if (Option.isSome(probeOf)) yield* settle(credentials, handler, probeOf.value)
         return yield* breaker.guard(
@@ -370,6 +380,10 @@ export const layer = (
           Deferred.unsafeDone(flight.done, exit)
         })
 
+      const force = (flight: Flight, { generation, id }: OAuth2Credential, request: Request) => {
+        if (request.force) flight.forced.set(id, Math.max(generation, flight.forced.get(id) ?? 0))
+      }
+
       /** Finds the grant's flight or starts it, in one synchronous step. */
       const board = (grant: Grant, credential: OAuth2Credential, request: Request) =>
         // uninterruptible: a flight that is registered and never started would never end
@@ -377,7 +391,7 @@ export const layer = (
           Effect.withFiberRuntime<Flight>((fiber) => {
             const existing = flights.get(grant)
             if (existing !== undefined) {
-              existing.force ||= request.force
+              force(existing, credential, request)
               existing.ahead ||= request.ahead ?? false
               existing.minValidSeconds = Math.max(existing.minValidSeconds, request.minValidSeconds)
               return Effect.succeed(existing)
@@ -389,11 +403,12 @@ export const layer = (
               seed: credential.id,
               done: Deferred.unsafeMake(fiber.id()),
               living: Deferred.unsafeMake(fiber.id()),
-              force: request.force,
+              forced: new Map(),
               ahead: request.ahead ?? false,
               minValidSeconds: request.minValidSeconds,
               fiber: undefined
             }
+            force(flight, credential, request)
             flights.set(grant, flight)
             return rounds(flight, 3).pipe(
               Effect.withSpan("Renewal.flight", { attributes: { provider: credential.provider }, root: true }),
@@ -417,11 +432,6 @@ export const layer = (
             locks.lend(credentialKey(credential.userId, credential.id), id, holderId(flight, credential.id))
         })
 
-      const own = (flight: Flight, credential: OAuth2Credential) => (renewed: ReadonlyArray<OAuth2Credential>) => {
-        const mine = renewed.find(({ id }) => id === credential.id)
-        return mine === undefined ? stored(flight.userId, credential.id) : Effect.succeed(mine)
-      }
-
       const boarded = <A>(
         credential: OAuth2Credential,
         request: Request,
@@ -439,8 +449,21 @@ export const layer = (
             )
         })
 
-      const landed = (flight: Flight, credential: OAuth2Credential) =>
-        Effect.flatMap(Deferred.await(flight.done), own(flight, credential))
+      /** What became of a credential in a flight that has ended. */
+      const landed = (flight: Flight, credential: OAuth2Credential, request: Request) =>
+        Effect.gen(function* () {
+          const renewed = yield* Deferred.await(flight.done)
+          const mine = renewed.find(({ id }) => id === credential.id)
+          if (mine !== undefined) return mine
+          // it was renewed or replaced elsewhere, perhaps by what serves no more than what it replaced
+          const now = yield* stored(flight.userId, credential.id)
+          const again = { ...request, force: false }
+          const verdict = yield* judge(now, again)
+          return verdict._tag === "Due" && !verdict.living ? yield* renew(now, again) : now
+        })
+
+      const renew: Renewal["Type"]["renew"] = (credential, request) =>
+        boarded(credential, request, (flight) => landed(flight, credential, request))
 
       // Shutdown: those that wait are interrupted, those that exchange are awaited
       yield* Effect.addFinalizer(() =>
@@ -452,11 +475,11 @@ export const layer = (
 
       return Renewal.of({
         judge,
-        renew: (credential, request) => boarded(credential, request, (flight) => landed(flight, credential)),
+        renew,
         renewWhileLiving: (credential, request) =>
           boarded(credential, request, (flight) =>
             Effect.raceFirst(
-              Effect.asSome(landed(flight, credential)),
+              Effect.asSome(landed(flight, credential, request)),
               Effect.as(Deferred.await(flight.living), Option.none())
             )
           )

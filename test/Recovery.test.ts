@@ -18,9 +18,13 @@ import * as ScriptedHandler from "./ScriptedHandler.ts"
 import { accessToken, adjust, answer, given, userId, world } from "./ScriptedHandler.ts"
 
 /** Several processes on one engine, at one provider. */
-const processes = Effect.fnUntraced(function* (count: number, options: Service.Options = {}) {
+const processes = Effect.fnUntraced(function* (
+  count: number,
+  options: Service.Options = {},
+  provider: Parameters<typeof ScriptedHandler.make>[0] = {}
+) {
   const engine = yield* ScriptedHandler.engine
-  const at = ScriptedHandler.make()
+  const at = ScriptedHandler.make(provider)
   const all = yield* Effect.forEach(Array.from({ length: count }), () => process(engine, at, options))
   return { engine, at, provider: at.scripted, all }
 })
@@ -91,6 +95,25 @@ describe("processes on one engine", () => {
       assert.deepStrictEqual([...new Set((yield* Fiber.join(readers)).map(accessToken))], ["access-1"])
       assert.deepStrictEqual(provider.spent, ["refresh-0"])
       assert.strictEqual((yield* first.manager.metadata(userId, id)).generation, 2)
+    })
+  )
+
+  it.scoped("that are all told to renew spend once a refresh token that the provider keeps", () =>
+    Effect.gen(function* () {
+      const { all, provider } = yield* processes(4, {}, { rotatesRefreshToken: false })
+      const [first] = all
+      if (first === undefined) return
+      const id = yield* Effect.provide(given(), first.context)
+      provider.next((spend) => Effect.delay(Effect.sync(spend), "200 millis"))
+      const callers = yield* Effect.fork(
+        Effect.all(
+          all.map(({ manager }) => manager.refresh(userId, id)),
+          { concurrency: "unbounded" }
+        )
+      )
+      yield* adjust("1 second")
+      assert.deepStrictEqual([...new Set((yield* Fiber.join(callers)).map(({ generation }) => generation))], [2])
+      assert.strictEqual(provider.spent.length, 1)
     })
   )
 

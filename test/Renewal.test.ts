@@ -57,6 +57,28 @@ describe("a due credential", () => {
     }).pipe(Effect.provide(layer))
   })
 
+  it.effect("that is replaced by one that is due itself, is renewed for those who wait", () => {
+    const { layer, provider } = world()
+    return Effect.gen(function* () {
+      const manager = yield* CredentialsManager
+      const id = yield* given()
+      provider.next((spend) => Effect.delay(Effect.sync(spend), "2 seconds"))
+      const reader = yield* Effect.fork(get(id))
+      yield* adjust("1 second")
+      yield* manager.update(userId, id, {
+        variant: {
+          type: "oauth2",
+          accessToken: Redacted.make("access-theirs"),
+          refreshToken: Redacted.make("refresh-theirs"),
+          accessTokenExpiresAt: yield* DateTime.now
+        }
+      })
+      yield* adjust("5 seconds")
+      assert.strictEqual(accessToken(yield* Fiber.join(reader)), "access-2")
+      assert.deepStrictEqual(provider.spent, ["refresh-0", "refresh-theirs"])
+    }).pipe(Effect.provide(layer))
+  })
+
   it.effect("lets a reader's wait end before the renewal does", () => {
     const { layer, provider } = world()
     return Effect.gen(function* () {
@@ -236,6 +258,32 @@ describe("an answer that never came", () => {
       yield* Effect.flip(get(id))
       assert.deepStrictEqual(provider.spent, ["refresh-0", "refresh-0"])
       assert.strictEqual((yield* metadata(id)).statusReason, "response_lost")
+      assert.deepStrictEqual(yield* Effect.flatMap(Store, (store) => store.openAttempts), [])
+    }).pipe(Effect.provide(layer))
+  })
+
+  it.effect("stays in doubt while those who ask about it get no answer to that either", () => {
+    const { layer, provider } = world()
+    return Effect.gen(function* () {
+      const id = yield* given()
+      provider.next((spend) => Effect.zipRight(Effect.sync(spend), lost("broken_off")))
+      yield* Effect.flip(get(id))
+      const [attempt] = yield* Effect.flatMap(Store, (store) => store.openAttempts)
+      provider.next(
+        () => Effect.succeed(answer(503, "")),
+        () => unsent
+      )
+      yield* adjust("70 seconds")
+      assert.deepInclude(yield* Effect.flip(get(id)), { _tag: "ProviderError", reason: "unreachable" })
+      yield* adjust("30 seconds")
+      assert.deepInclude(yield* Effect.flip(get(id)), { _tag: "ProviderError", reason: "unreachable" })
+      yield* adjust("60 seconds")
+      assert.deepInclude(yield* Effect.flip(get(id)), {
+        _tag: "NeedsReauth",
+        reason: "response_lost",
+        attemptId: attempt?.id ?? ""
+      })
+      assert.strictEqual(provider.spent.length, 4)
       assert.deepStrictEqual(yield* Effect.flatMap(Store, (store) => store.openAttempts), [])
     }).pipe(Effect.provide(layer))
   })
