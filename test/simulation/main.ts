@@ -1,0 +1,90 @@
+/**
+ * `npm run simulate`: plays schedules.
+ *
+ * - `--seed N`: the one of this seed, and everything that happened
+ * - `--schedules N [--from N]`: so many, in all cores; the seeds of those that went wrong
+ * - `--teeth [text]`: takes each protection (whose name has that text, or is `=text`) away, until that is seen
+ * - `--json`: the result as one line of JSON
+ */
+import { parseArgs } from "node:util"
+import * as Scenario from "./Scenario.ts"
+import { play } from "./Schedule.ts"
+import { teeth, type Tooth } from "./Teeth.ts"
+import * as Threads from "./Threads.ts"
+
+const { positionals, values } = parseArgs({
+  allowPositionals: true,
+  options: {
+    seed: { type: "string" },
+    schedules: { type: "string", default: "1000" },
+    from: { type: "string", default: "1" },
+    teeth: { type: "boolean", default: false },
+    json: { type: "boolean", default: false }
+  }
+})
+
+const say = (text: string): void => void process.stdout.write(`${text}\n`)
+
+const from = Number(values.from)
+const schedules = Number(values.schedules)
+const seconds = (since: number) => ((performance.now() - since) / 1000).toFixed(1)
+
+const one = (seed: number): void => {
+  const { counts, lines, violations } = play(seed, true)
+  say(`seed ${seed}: ${JSON.stringify(Scenario.draw(seed), undefined, 2)}`)
+  for (const { at, what, who } of lines) say(`${at.toFixed(1).padStart(10)} ms  ${who.padEnd(9)}${what}`)
+  say(JSON.stringify(counts))
+  say(violations.length === 0 ? "Nothing went wrong." : violations.join("\n"))
+  if (violations.length > 0) process.exitCode = 1
+}
+
+const many = async (): Promise<void> => {
+  const since = performance.now()
+  const seeds = Array.from({ length: schedules }, (_, at) => from + at)
+  const summary = await Threads.play({ seeds })
+  if (values.json) return say(JSON.stringify(summary))
+  for (const { seed, what } of summary.violations) say(`--seed ${seed}: ${what}`)
+  const { counts, played, violations } = summary
+  const rate = Math.round(played / Number(seconds(since)))
+  say(`${played} schedules in ${seconds(since)} s (${rate} a second): ${violations.length} went wrong`)
+  say(JSON.stringify(counts))
+  if (violations.length > 0) process.exitCode = 1
+}
+
+/** The seeds of some kinds of schedule, in turn. */
+const seedsOf = ({ kinds }: Tooth, most: number): ReadonlyArray<number> => {
+  const seeds: Array<number> = []
+  for (let seed = from; seeds.length < most; seed++) if (kinds.includes(Scenario.kindOf(seed))) seeds.push(seed)
+  return seeds
+}
+
+const bite = async (): Promise<void> => {
+  const [text = ""] = positionals
+  const results: Array<{
+    readonly name: string
+    readonly played: number
+    readonly seed?: number
+    readonly what?: string
+  }> = []
+  const isMeant = (name: string) => (text.startsWith("=") ? name === text.slice(1) : name.includes(text))
+  for (const tooth of teeth.filter(({ name }) => isMeant(name))) {
+    const since = performance.now()
+    const { played, violations } = await Threads.play({
+      seeds: seedsOf(tooth, schedules),
+      tooth,
+      stopsAtViolation: true
+    })
+    const [first] = violations
+    results.push({ name: tooth.name, played, ...first })
+    if (values.json) continue
+    const after = `${String(played).padStart(6)} schedules, ${seconds(since).padStart(6)} s`
+    say(`${first === undefined ? "NOT MISSED" : "missed"}  ${after}  ${tooth.name}`)
+    if (first !== undefined) say(`    --seed ${first.seed}: ${first.what.slice(0, 160)}`)
+  }
+  if (values.json) say(JSON.stringify(results))
+  if (results.some(({ seed }) => seed === undefined)) process.exitCode = 1
+}
+
+if (values.seed !== undefined) one(Number(values.seed))
+else if (values.teeth) await bite()
+else await many()
