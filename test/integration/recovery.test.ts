@@ -95,7 +95,8 @@ describe("a server that stands still past its attempt's deadline", () => {
         assert.strictEqual(cluster.provider.refreshes, 2)
         assert.deepInclude(found, { status: "active", generation: 2 })
       }),
-    240_000
+    // on a machine that is busy the answer may be read before the process stops, and there is nothing to show
+    { timeout: 240_000, retry: 2 }
   )
 })
 
