@@ -112,14 +112,17 @@ export const make = (keys: readonly [Key, ...ReadonlyArray<Key>]): Cipher["Type"
   const wrap = (dataKey: Uint8Array, associated: Uint8Array) =>
     encrypt(Redacted.value(sealing.bytes), dataKey, wrappingData(sealing.id, associated))
 
-  const unwrap = (sealed: Sealed, associated: Uint8Array) =>
+  const unwrap = (sealed: Sealed, associated: Uint8Array) => {
+    const key = ring.get(sealed.keyId)
+    if (key === undefined || sealed.bytes[0] !== format) throw new Error("unknown key or format")
+    const wrapped = sealed.bytes.subarray(1, 1 + wrappedLength)
+    return decrypt(key, wrapped, wrappingData(sealed.keyId, associated))
+  }
+
+  /** Whatever is thrown on the way: it does not open. */
+  const opening = <A>(sealed: Sealed, subject: Subject, run: (associated: Uint8Array) => A) =>
     Effect.try({
-      try: () => {
-        const key = ring.get(sealed.keyId)
-        if (key === undefined || sealed.bytes[0] !== format) throw new Error("unknown key or format")
-        const wrapped = sealed.bytes.subarray(1, 1 + wrappedLength)
-        return decrypt(key, wrapped, wrappingData(sealed.keyId, associated))
-      },
+      try: () => run(associatedData(subject)),
       catch: () => new DoesNotOpen({ keyId: sealed.keyId })
     })
 
@@ -132,22 +135,19 @@ export const make = (keys: readonly [Key, ...ReadonlyArray<Key>]): Cipher["Type"
         const bytes = Buffer.concat([Buffer.of(format), wrap(dataKey, associated), encrypt(dataKey, plain, associated)])
         return { keyId: sealing.id, bytes }
       }),
-    open: (sealed, subject) => {
-      const associated = associatedData(subject)
-      return Effect.flatMap(unwrap(sealed, associated), (dataKey) =>
-        Effect.try({
-          try: () => decrypt(dataKey, sealed.bytes.subarray(1 + wrappedLength), associated),
-          catch: () => new DoesNotOpen({ keyId: sealed.keyId })
-        })
-      )
-    },
-    rewrap: (sealed, subject) => {
-      const associated = associatedData(subject)
-      return Effect.map(unwrap(sealed, associated), (dataKey) => ({
+    open: (sealed, subject) =>
+      opening(sealed, subject, (associated) =>
+        decrypt(unwrap(sealed, associated), sealed.bytes.subarray(1 + wrappedLength), associated)
+      ),
+    rewrap: (sealed, subject) =>
+      opening(sealed, subject, (associated) => ({
         keyId: sealing.id,
-        bytes: Buffer.concat([Buffer.of(format), wrap(dataKey, associated), sealed.bytes.subarray(1 + wrappedLength)])
+        bytes: Buffer.concat([
+          Buffer.of(format),
+          wrap(unwrap(sealed, associated), associated),
+          sealed.bytes.subarray(1 + wrappedLength)
+        ])
       }))
-    }
   })
 }
 

@@ -344,12 +344,12 @@ export const layer: Layer.Layer<
       )
     }, Span.within("CredentialsManager.get"))
 
-    const fresh: CredentialsManager["Type"]["fresh"] = Effect.fnUntraced(function* (userId, id, options) {
-      const credential = yield* store.get(userId, id)
-      return (yield* lending.isFresh(credential, secondsOf(options?.minValid)))
-        ? Option.some(secretOf(credential))
-        : Option.none()
-    }, Span.within("CredentialsManager.fresh"))
+    const fresh: CredentialsManager["Type"]["fresh"] = (userId, id, options) =>
+      Effect.flatMap(store.get(userId, id), (credential) =>
+        Effect.map(lending.isFresh(credential, secondsOf(options?.minValid)), (isFresh) =>
+          isFresh ? Option.some(secretOf(credential)) : Option.none()
+        )
+      ).pipe(Span.within("CredentialsManager.fresh"))
 
     const refresh: CredentialsManager["Type"]["refresh"] = Effect.fn("CredentialsManager.refresh")(
       function* (userId, id, options) {

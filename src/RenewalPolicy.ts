@@ -89,10 +89,18 @@ const spreadOf = ({ generation, id }: OAuth2Credential) =>
  *
  * @since 0.1.0
  */
-export const marginMillis = (input: Input): number => {
+export const marginMillis = (input: Input): number => marginFor(input, spreadOf(input.credential))
+
+const marginFor = (input: Input, spread: number): number => {
   const lifetime = Option.getOrElse(lifetimeMillis(input.credential), () => 0)
   const margin = Math.min(Option.getOrElse(input.marginSeconds, () => defaultMarginSeconds) * 1000, lifetime / 10)
-  return Math.max(margin * (1 - spreadOf(input.credential) / 5), Math.min(input.minValidSeconds * 1000, lifetime / 2))
+  return Math.max(margin * (1 - spread / 5), Math.min(input.minValidSeconds * 1000, lifetime / 2))
+}
+
+/** Most tokens are far from their end: those are told without working out the jitter. */
+const isExpiring = (input: Input): boolean => {
+  const left = endMillis(input.credential) - millis(input.now)
+  return left <= marginFor(input, 0) && left <= marginMillis(input)
 }
 
 /**
@@ -219,12 +227,6 @@ export const sweepAt = (credential: OAuth2Credential): Option.Option<DateTime.Ut
   )
 }
 
-/** When a report makes it due, and when its expiry does, each in milliseconds; infinity is never. */
-const dueTimes = (input: Input) => {
-  const { credential } = input
-  return { reported: reportedMillis(credential), expiring: endMillis(credential) - marginMillis(input) }
-}
-
 /**
  * From when on the credential is due, and why it will be; none while it has neither an expiry nor a report. May be past.
  *
@@ -233,7 +235,8 @@ const dueTimes = (input: Input) => {
 export const dueAt = (
   input: Input
 ): Option.Option<{ readonly at: DateTime.Utc; readonly reason: "reported" | "expiring" }> => {
-  const { expiring, reported } = dueTimes(input)
+  const reported = reportedMillis(input.credential)
+  const expiring = endMillis(input.credential) - marginMillis(input)
   const at = Math.min(expiring, reported)
   return Number.isFinite(at)
     ? Option.some({ at: DateTime.unsafeMake(at), reason: reported <= expiring ? "reported" : "expiring" })
@@ -244,10 +247,9 @@ const due = (input: Input): Option.Option<DueReason> => {
   const { ahead, credential, force, now } = input
   if (force) return Option.some("forced")
   if (isExpired(credential, now)) return Option.some("expired")
-  const { expiring, reported } = dueTimes(input)
-  if (reported <= millis(now)) return Option.some("reported")
+  if (reportedMillis(credential) <= millis(now)) return Option.some("reported")
   const isSwept = ahead === true && Option.exists(aheadAt(credential), DateTime.lessThanOrEqualTo(now))
-  return isSwept || expiring <= millis(now) ? Option.some("expiring") : Option.none()
+  return isSwept || isExpiring(input) ? Option.some("expiring") : Option.none()
 }
 
 /**

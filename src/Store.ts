@@ -314,6 +314,18 @@ export const make = Effect.fnUntraced(function* (
       })
     )
 
+  const opened = new WeakMap<CredentialRow, Credential>()
+
+  /** Those whom one statement answered with the same row share what is in it: it is opened once for all of them. */
+  const open = (row: CredentialRow) => {
+    const known = opened.get(row)
+    if (known !== undefined) return Effect.succeed(known)
+    return Effect.map(SealedRow.openCredential(cipher, row), (credential) => {
+      opened.set(row, credential)
+      return credential
+    })
+  }
+
   /** The system's credential of that id, else what the rows say. */
   const orSystem = <A, E>(
     userId: UserId,
@@ -482,11 +494,7 @@ export const make = Effect.fnUntraced(function* (
         userId,
         id,
         (lent) => lent,
-        (row) =>
-          Effect.mapError(
-            SealedRow.openCredential(cipher, row),
-            ({ keyId }) => new Undecryptable({ credentialId: id, keyId })
-          )
+        (row) => Effect.mapError(open(row), ({ keyId }) => new Undecryptable({ credentialId: id, keyId }))
       ),
     metadata: (userId, id) =>
       Effect.flatMap(DateTime.now, (now) => orSystem(userId, id, (lent) => toMetadata(lent, now), metadataOf)),

@@ -45,14 +45,16 @@ const everySocketHeard = Effect.async<void>((resume) => void setImmediate(() => 
  */
 export const read = <A, E, R>(
   statement: Effect.Effect<A, E | SqlError, R>
-): Effect.Effect<A, Exclude<E, SqlError> | StoreUnavailable, R> =>
-  answered(
-    Effect.retry(statement, {
-      while: (error) =>
-        isSqlError(error) && Database.isStale(error) ? Effect.as(everySocketHeard, true) : Effect.succeed(false),
-      times: 3
-    })
-  )
+): Effect.Effect<A, Exclude<E, SqlError> | StoreUnavailable, R> => {
+  // by hand: `Effect.retry` costs a read that goes well as much as the statement
+  const asked = (times: number): Effect.Effect<A, E | SqlError, R> =>
+    Effect.catchAll(statement, (error) =>
+      times > 0 && isSqlError(error) && Database.isStale(error)
+        ? Effect.zipRight(everySocketHeard, asked(times - 1))
+        : Effect.fail(error)
+    )
+  return answered(asked(3))
+}
 
 /**
  * The same for a statement or transaction that writes: done again as a whole when Postgres gave it up for another

@@ -146,7 +146,9 @@ export const make: Effect.Effect<Driver> = Effect.sync(() => {
   }
 
   return {
-    find: (userId, id) => Effect.sync(() => Option.fromNullable(users.get(userId)?.get(id))),
+    // a copy for each reader, as a statement answers
+    find: (userId, id) =>
+      Effect.sync(() => Option.map(Option.fromNullable(users.get(userId)?.get(id)), (row) => ({ ...row }))),
     list: (options) =>
       Effect.sync(() =>
         rowsOf(options.userId)

@@ -18,7 +18,7 @@ import type { CredentialRow, RenewalRow, RevocationRow } from "./Driver.ts"
 
 const Contents = Schema.parseJson(Schema.Struct({ variant: Variant, extra: Extra }))
 const encodeContents = Schema.encodeSync(Contents)
-const decodeContents = Schema.decodeUnknown(Contents)
+const decodeContents = Schema.decodeUnknownEither(Contents)
 
 /**
  * What is authenticated with the bytes of a credential's row.

@@ -209,12 +209,11 @@ export const make = Effect.fnUntraced(function* (
       )
     })
 
+  const selectOne = `select ${credentials.selection} from credentials where user_id = $1 and id = $2`
+
   const selectByKeys = (keys: ReadonlyArray<Pick<CredentialRow, "id" | "userId">>) => {
     const [only, second] = keys
-    if (only !== undefined && second === undefined) {
-      return sql<CredentialRow>`
-        select ${credentialColumns} from credentials where user_id = ${only.userId} and id = ${only.id}`
-    }
+    if (only !== undefined && second === undefined) return sql.unsafe<CredentialRow>(selectOne, [only.userId, only.id])
     const users = keys.map(({ userId }) => userId)
     const ids = keys.map(({ id }) => id)
     return sql<CredentialRow>`

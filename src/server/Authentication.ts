@@ -17,7 +17,7 @@ import { Api } from "../api/Api.ts"
 import { Authentication, RequiredScope } from "../api/Authentication.ts"
 import { type ApiKey, ApiKeys, type Scope } from "../ApiKeys.ts"
 import * as AuditLog from "../AuditLog.ts"
-import { Forbidden, RateLimited, Unauthorized } from "../CredentialsError.ts"
+import { Forbidden, RateLimited, type StoreUnavailable, Unauthorized } from "../CredentialsError.ts"
 import * as FailedAttempts from "./FailedAttempts.ts"
 import * as Waiting from "./Waiting.ts"
 
@@ -69,22 +69,34 @@ export const layer: Layer.Layer<Authentication, never, ApiKeys> = Layer.effect(
           Effect.fail(seconds > 0 ? new RateLimited({ retryAfterSeconds: seconds }) : new Unauthorized())
       )
 
-    return Authentication.of({
-      bearer: Effect.fnUntraced(function* () {
-        const request = yield* HttpServerRequest
-        const { params, route } = yield* RouteContext
-        const text = bearer.exec(request.headers["authorization"] ?? "")?.[1]
-        const found =
-          text === undefined ? Option.none() : yield* Waiting.boundedBy(request.url)(keys.verify(Redacted.make(text)))
-        if (Option.isNone(found)) return yield* refuse(request)
-        const key = found.value
-        yield* FiberRef.set(AuditLog.actor, key.keyId)
-        yield* FiberRef.update(FiberRef.currentLogAnnotations, HashMap.set<string, unknown>("key", key.keyId))
-        // a route without an entry cannot be: `requiredScopes` reads the same contract
-        const scope = requiredScopes.get(`${route.method} ${route.path}`) ?? "admin"
-        yield* permit(key, scope, params["userId"])
-        return key
-      })
+    const admit = (key: ApiKey, { params, route }: Context.Tag.Service<typeof RouteContext>) => {
+      // a route without an entry cannot be: `requiredScopes` reads the same contract
+      const scope = requiredScopes.get(`${route.method} ${route.path}`) ?? "admin"
+      return FiberRef.set(AuditLog.actor, key.keyId).pipe(
+        Effect.zipRight(
+          FiberRef.update(FiberRef.currentLogAnnotations, HashMap.set<string, unknown>("key", key.keyId))
+        ),
+        Effect.zipRight(permit(key, scope, params["userId"])),
+        Effect.as(key)
+      )
+    }
+
+    const authenticated = Effect.withFiberRuntime<
+      ApiKey,
+      Unauthorized | Forbidden | RateLimited | StoreUnavailable,
+      HttpServerRequest | RouteContext
+    >((fiber) => {
+      const request = Context.unsafeGet(fiber.currentContext, HttpServerRequest)
+      const route = Context.unsafeGet(fiber.currentContext, RouteContext)
+      const text = bearer.exec(request.headers["authorization"] ?? "")?.[1]
+      return text === undefined
+        ? refuse(request)
+        : Effect.flatMap(
+            Waiting.boundedBy(request.url)(keys.verify(Redacted.make(text))),
+            (found): Effect.Effect<ApiKey, Unauthorized | Forbidden | RateLimited> =>
+              Option.isNone(found) ? refuse(request) : admit(found.value, route)
+          )
     })
+    return Authentication.of({ bearer: () => authenticated })
   })
 )

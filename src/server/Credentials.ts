@@ -89,7 +89,7 @@ export const exists = (request: OfCredential) => Effect.as(read(request), HttpSe
  * @since 0.1.0
  * @category handlers
  */
-export const secret = Effect.fnUntraced(function* ({
+export const secret = ({
   path,
   urlParams
 }: OfCredential & {
@@ -97,19 +97,20 @@ export const secret = Effect.fnUntraced(function* ({
     readonly minValidSeconds?: number
     readonly refresh?: "auto" | "force" | "never"
   }
-}) {
-  const credentials = yield* CredentialsManager
-  const { leaseId, minValidSeconds, refresh = "auto", waitSeconds } = urlParams
-  const minValid = minValidSeconds === undefined ? undefined : Duration.seconds(minValidSeconds)
-  if (refresh === "auto" && leaseId === undefined && waitSeconds === undefined) {
+}) =>
+  Effect.flatMap(CredentialsManager, (credentials) => {
+    const { leaseId, minValidSeconds, refresh = "auto", waitSeconds } = urlParams
+    const minValid = minValidSeconds === undefined ? undefined : Duration.seconds(minValidSeconds)
+    const usable = Effect.flatMap(Waiting.options(urlParams), (waiting) =>
+      credentials.get(path.userId, path.credentialId, { ...waiting, refresh, minValid })
+    ).pipe(Waiting.bounded(waitSeconds))
+    if (refresh !== "auto" || leaseId !== undefined || waitSeconds !== undefined) return usable
     // a read ends in the store's own time: a watch over it would cost more than it
-    const fresh = yield* credentials.fresh(path.userId, path.credentialId, { minValid })
-    if (Option.isSome(fresh)) return fresh.value
-  }
-  return yield* Effect.flatMap(Waiting.options(urlParams), (waiting) =>
-    credentials.get(path.userId, path.credentialId, { ...waiting, refresh, minValid })
-  ).pipe(Waiting.bounded(waitSeconds))
-})
+    return Effect.flatMap(
+      credentials.fresh(path.userId, path.credentialId, { minValid }),
+      Option.match({ onNone: () => usable, onSome: Effect.succeed })
+    )
+  })
 
 /**
  * @since 0.1.0

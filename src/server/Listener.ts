@@ -48,6 +48,16 @@ export interface Listener {
   readonly stopAccepting: Effect.Effect<void>
 }
 
+/**
+ * The router takes `;` for the beginning of a query: `/v1/users/a;b/credentials/…` would be the user `a`. As a part of a
+ * path it stands for itself (RFC 3986 3.3).
+ */
+const literalPath = (url: string): string => {
+  const end = url.indexOf("?")
+  const path = end === -1 ? url : url.slice(0, end)
+  return /[;#]/.test(path) ? path.replaceAll(";", "%3B").replaceAll("#", "%23") + url.slice(path.length) : url
+}
+
 const starting = JSON.stringify(
   Schema.encodeSync(wire(ServiceUnavailable))(new ServiceUnavailable({ phase: "starting", retryAfterSeconds: 1 }))
 )
@@ -102,9 +112,10 @@ export const bind = (options: {
 }): Effect.Effect<Listener, CannotListen, Scope.Scope> =>
   Effect.gen(function* () {
     let handler: RequestListener = answerStarting
-    const server = createServer({ requestTimeout: 30_000, headersTimeout: 15_000 }, (request, response) =>
+    const server = createServer({ requestTimeout: 30_000, headersTimeout: 15_000 }, (request, response) => {
+      request.url = literalPath(request.url ?? "/")
       handler(request, response)
-    )
+    })
       .on("clientError", answerMalformed)
       .on("checkExpectation", answerExpectation)
 

@@ -41,16 +41,30 @@ const told = (part: unknown): string => {
   return Inspectable.toStringUnknown(part, 0)
 }
 
-const toEntry = ({ annotations, cause, date, logLevel, message, spans }: Logger.Logger.Options<unknown>): Entry => {
+const factsOf = (entries: Iterable<readonly [string, unknown]>): Record<string, unknown> => {
   const facts: Record<string, unknown> = {}
-  for (const [name, value] of HashMap.entries(annotations)) {
+  for (const [name, value] of entries) {
     facts[name] = typeof value === "number" || typeof value === "boolean" ? value : told(value)
+  }
+  return facts
+}
+
+/** A part of a message that is a plain object says facts, as annotations do: at a fraction of their cost. */
+const isRecord = (part: unknown): part is Record<string, unknown> =>
+  typeof part === "object" && part !== null && Object.getPrototypeOf(part) === Object.prototype
+
+const toEntry = ({ annotations, cause, date, logLevel, message, spans }: Logger.Logger.Options<unknown>): Entry => {
+  const facts = factsOf(HashMap.entries(annotations))
+  const parts: Array<unknown> = []
+  for (const part of Array.isArray(message) ? message : [message]) {
+    if (isRecord(part)) Object.assign(facts, factsOf(Object.entries(part)))
+    else parts.push(part)
   }
   for (const span of List.toArray(spans)) facts[span.label] = LogSpan.render(date.getTime())(span).split("=").at(-1)
   return {
     time: date.toISOString(),
     level: logLevel.label.toLowerCase(),
-    message: (Array.isArray(message) ? message : [message]).map(told).join(" "),
+    message: parts.map(told).join(" "),
     facts,
     crash: Cause.isEmpty(cause) ? [] : Crash.fromCause(cause)
   }

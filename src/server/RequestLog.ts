@@ -7,22 +7,19 @@
 import { HttpServerRequest } from "@effect/platform/HttpServerRequest"
 import type { HttpServerResponse } from "@effect/platform/HttpServerResponse"
 import * as Clock from "effect/Clock"
+import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
-import * as FiberRef from "effect/FiberRef"
 import * as Metrics from "../Metrics.ts"
 
-/** Of the request that this fiber answers: the pattern that it fits, not what it asked for. */
-const current: FiberRef.FiberRef<{ route: string }> = FiberRef.unsafeMake({ route: "none" })
+/** By request: the pattern that it fits, not what it asked for. */
+const routes = new WeakMap<object, string>()
 
 /**
- * Notes which route answers the request of this fiber.
+ * Notes which route answers a request.
  *
  * @since 0.1.0
  */
-export const at = (route: string): Effect.Effect<void> =>
-  Effect.map(FiberRef.get(current), (entry) => {
-    entry.route = route
-  })
+export const at = (request: HttpServerRequest, route: string): void => void routes.set(request.source as object, route)
 
 /** What is asked every few seconds by machines. */
 const quiet = new Set(["/healthz", "/readyz", "/metrics"])
@@ -37,24 +34,20 @@ const methodOf = (method: string, route: string) => (route === "none" ? "any" : 
 export const logged = <E, R>(
   app: Effect.Effect<HttpServerResponse, E, R>
 ): Effect.Effect<HttpServerResponse, E, R | HttpServerRequest> =>
-  Effect.suspend(() => {
-    const entry = { route: "none" }
-    return Effect.gen(function* () {
-      const { method } = yield* HttpServerRequest
-      const started = yield* Clock.currentTimeNanos
-      const write = (status: number) =>
-        Effect.flatMap(Clock.currentTimeNanos, (ended) => {
-          const { route } = entry
-          const nanos = Number(ended - started)
-          Metrics.requestSeconds.update(nanos / 1e9, methodOf(method, route), route, String(status))
-          return (quiet.has(route) ? Effect.logDebug("Request") : Effect.logInfo("Request")).pipe(
-            Effect.annotateLogs({ method, route, status, ms: Math.round(nanos / 10_000) / 100 })
-          )
-        })
+  Effect.withFiberRuntime((fiber) => {
+    const { method, source } = Context.unsafeGet(fiber.currentContext, HttpServerRequest)
+    const clock = Context.get(fiber.currentDefaultServices, Clock.Clock)
+    const started = clock.unsafeCurrentTimeNanos()
+    const write = (status: number) => {
+      const route = routes.get(source as object) ?? "none"
+      const nanos = Number(clock.unsafeCurrentTimeNanos() - started)
+      Metrics.requestSeconds.update(nanos / 1e9, methodOf(method, route), route, String(status))
+      const facts = { method, route, status, ms: Math.round(nanos / 10_000) / 100 }
+      return quiet.has(route) ? Effect.logDebug("Request", facts) : Effect.logInfo("Request", facts)
+    }
+    return Effect.matchCauseEffect(app, {
+      onSuccess: (response) => Effect.as(write(response.status), response),
       // 499: the caller went away, and there is nobody to answer
-      return yield* app.pipe(
-        Effect.tap((response) => write(response.status)),
-        Effect.tapErrorCause(() => write(499))
-      )
-    }).pipe(Effect.locally(current, entry))
+      onFailure: (cause) => Effect.zipRight(write(499), Effect.failCause(cause))
+    })
   })

@@ -42,17 +42,20 @@ export const guarded = <E, R>(
   path: string,
   handler: Effect.Effect<HttpServerResponse, E, R>
 ): Effect.Effect<HttpServerResponse, unknown, R | HttpServerRequest> => {
-  const careful = withBody.has(method) ? Effect.updateService(handler, HttpServerRequest, Body.guarded) : handler
+  const careful: Effect.Effect<HttpServerResponse, E | InvalidRequest | PayloadTooLarge, R | HttpServerRequest> =
+    withBody.has(method)
+      ? Effect.catchSomeDefect(Effect.updateService(handler, HttpServerRequest, Body.guarded), refusedBody)
+      : handler
   const answering = Effect.flatMap(
     HttpServerRequest,
-    (request): Effect.Effect<HttpServerResponse, E | NotFound, R | HttpServerRequest> =>
-      request.method === "HEAD" && method !== "HEAD"
-        ? Effect.fail(new NotFound())
-        : Effect.zipRight(RequestLog.at(path), careful)
-  ).pipe(
-    Effect.catchSomeDefect(refusedBody),
-    Effect.catchAll((error) => answered(error))
-  )
+    (
+      request
+    ): Effect.Effect<HttpServerResponse, E | InvalidRequest | PayloadTooLarge | NotFound, R | HttpServerRequest> => {
+      if (request.method === "HEAD" && method !== "HEAD") return Effect.fail(new NotFound())
+      RequestLog.at(request, path)
+      return careful
+    }
+  ).pipe(Effect.catchAll(answered))
   return RequestSpan.around(method, path, answering)
 }
 

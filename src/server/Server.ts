@@ -8,7 +8,6 @@ import * as NodeHttpServer from "@effect/platform-node/NodeHttpServer"
 import * as HttpLayerRouter from "@effect/platform/HttpLayerRouter"
 import * as HttpMiddleware from "@effect/platform/HttpMiddleware"
 import * as HttpServerError from "@effect/platform/HttpServerError"
-import { HttpServerRequest } from "@effect/platform/HttpServerRequest"
 import * as HttpServerResponse from "@effect/platform/HttpServerResponse"
 import * as Cause from "effect/Cause"
 import type * as Duration from "effect/Duration"
@@ -75,20 +74,6 @@ const router = Layer.provide(
   })
 )
 
-/**
- * The router takes `;` for the beginning of a query: `/v1/users/a;b/credentials/…` would be the user `a`. As a part of a
- * path it stands for itself (RFC 3986 3.3).
- */
-const literalPath = (request: HttpServerRequest): HttpServerRequest => {
-  const end = request.url.indexOf("?")
-  const path = end === -1 ? request.url : request.url.slice(0, end)
-  return /[;#]/.test(path)
-    ? request.modify({
-        url: path.replaceAll(";", "%3B").replaceAll("#", "%23") + (end === -1 ? "" : request.url.slice(end))
-      })
-    : request
-}
-
 const stopping = ErrorAnswer.make(new ServiceUnavailable({ phase: "stopping", retryAfterSeconds: 1 }))
 
 const answerFailure = (cause: Cause.Cause<unknown>): Effect.Effect<HttpServerResponse.HttpServerResponse, unknown> => {
@@ -139,7 +124,6 @@ export const layer = (
       const inFlight = InFlight.make()
       const routed = (yield* HttpLayerRouter.HttpRouter).asHttpEffect()
       const app = inFlight.tracked(routed, stopping).pipe(
-        Effect.updateService(HttpServerRequest, literalPath),
         Effect.catchAllCause(answerFailure),
         Effect.map((response) =>
           inFlight.isStopping()
