@@ -43,6 +43,7 @@ export const make = <Key, Row, E>(options: {
     const waiting = new Map<string, Asked<Key, Row, E>>()
     const runFork = Runtime.runFork(runtime)
     let underWay = 0
+    let isPlanned = false
 
     const take = (): ReadonlyMap<string, Asked<Key, Row, E>> => {
       const taken = new Map<string, Asked<Key, Row, E>>()
@@ -68,13 +69,23 @@ export const make = <Key, Row, E>(options: {
       })
     }
 
+    /** With all that are asked for in this step: those whom one statement answered often ask again at once. */
+    const sendSoon = (): void => {
+      if (isPlanned || underWay >= mostUnderWay) return
+      isPlanned = true
+      queueMicrotask(() => {
+        isPlanned = false
+        if (underWay < mostUnderWay) send()
+      })
+    }
+
     const together = (key: Key): Effect.Effect<Option.Option<Row>, E> =>
       Effect.async((resume) => {
         const name = nameOf(key)
         const asked = waiting.get(name) ?? { key, readers: new Set() }
         waiting.set(name, asked)
         asked.readers.add(resume)
-        if (underWay < mostUnderWay) send()
+        sendSoon()
         return Effect.sync(() => void asked.readers.delete(resume))
       })
 

@@ -101,8 +101,10 @@ const security = {
   "x-content-type-options": "nosniff"
 } as const
 
-const secured = (response: HttpServerResponse.HttpServerResponse) =>
-  HttpServerResponse.setHeaders(response, { ...security, ...response.headers })
+const secured = (response: HttpServerResponse.HttpServerResponse) => {
+  const saysItself = Object.keys(security).some((name) => name in response.headers)
+  return HttpServerResponse.setHeaders(response, saysItself ? { ...security, ...response.headers } : security)
+}
 
 /**
  * Serves on a listener until the scope closes: then no new connection is taken, open ones close once they are idle, and

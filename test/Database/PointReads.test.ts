@@ -25,8 +25,16 @@ const table = Effect.gen(function* () {
       })
   })
   const ask = (...keys: ReadonlyArray<string>) => Effect.forEach(keys, (key) => Effect.fork(Effect.either(find(key))))
+  /** As many as may be under way, one after the other. */
+  const busy = Effect.gen(function* () {
+    const one = yield* ask("a")
+    yield* settle
+    const other = yield* ask("a")
+    yield* settle
+    return [...one, ...other]
+  })
   const end = (index: number) => Effect.zipRight(Deferred.succeed(statements[index]?.end as never, undefined), settle)
-  return { rows, statements, find, ask, end, asked: () => statements.map(({ keys }) => keys) }
+  return { rows, statements, find, ask, busy, end, asked: () => statements.map(({ keys }) => keys) }
 })
 
 const settle = Effect.repeatN(Effect.yieldNow(), 50)
@@ -35,10 +43,23 @@ const answers = <A, E>(fibers: ReadonlyArray<Fiber.Fiber<A, E>>) =>
   Effect.map(Fiber.join(Fiber.all(fibers)), (all) => all)
 
 describe("reads of single rows", () => {
-  it.effect("that come while statements are under way are put together, those of one row as one", () =>
+  it.effect("that are asked for in one step are put together, those of one row as one", () =>
     Effect.gen(function* () {
       const { ask, asked, end } = yield* table
-      const fibers = yield* ask("a", "a", "b", "a", "c", "b", "nothing")
+      const fibers = yield* ask("a", "b", "a")
+      yield* settle
+      assert.deepStrictEqual(asked(), [["a", "b"]])
+      yield* end(0)
+      const found = (yield* answers(fibers)).map((answer) => Option.getOrNull(Option.flatten(Option.getRight(answer))))
+      assert.deepStrictEqual(found, [1, 2, 1])
+    })
+  )
+
+  it.effect("that come while statements are under way are put together, those of one row as one", () =>
+    Effect.gen(function* () {
+      const { ask, asked, busy, end } = yield* table
+      const first = yield* busy
+      const fibers = [...first, ...(yield* ask("b", "a", "c", "b", "nothing"))]
       yield* settle
       assert.deepStrictEqual(asked(), [["a"], ["a"]])
       yield* end(0)
@@ -53,9 +74,8 @@ describe("reads of single rows", () => {
 
   it.effect("are never answered by a statement that was sent before they were asked for", () =>
     Effect.gen(function* () {
-      const { ask, asked, end, rows } = yield* table
-      const before = yield* ask("a", "a")
-      yield* settle
+      const { ask, asked, busy, end, rows } = yield* table
+      const before = yield* busy
       const after = yield* ask("a")
       yield* settle
       assert.deepStrictEqual(asked(), [["a"], ["a"]])
@@ -74,8 +94,9 @@ describe("reads of single rows", () => {
 
   it.effect("are left to the others when one of them is interrupted, and not sent when all are", () =>
     Effect.gen(function* () {
-      const { ask, asked, end } = yield* table
-      const [, , one, other, gone] = yield* ask("a", "a", "b", "b", "c")
+      const { ask, asked, busy, end } = yield* table
+      yield* busy
+      const [one, other, gone] = yield* ask("b", "b", "c")
       yield* settle
       if (one !== undefined && gone !== undefined) yield* Fiber.interruptAll([one, gone])
       yield* end(0)
@@ -87,8 +108,9 @@ describe("reads of single rows", () => {
 
   it.effect("fail with their statement, and with no other", () =>
     Effect.gen(function* () {
-      const { ask, end, statements } = yield* table
-      const fibers = yield* ask("a", "a", "b", "c")
+      const { ask, busy, end, statements } = yield* table
+      const first = yield* busy
+      const fibers = [...first, ...(yield* ask("b", "c"))]
       yield* settle
       yield* end(0)
       yield* Deferred.fail(statements[2]?.end as never, "out of reach")
@@ -107,12 +129,13 @@ describe("reads of single rows", () => {
 
   it.effect("of a transaction's are made alone, by its own fiber", () =>
     Effect.gen(function* () {
-      const { asked, find, ask } = yield* table
-      yield* ask("a", "b", "c")
+      const { asked, busy, find, ask } = yield* table
+      yield* busy
+      yield* ask("b", "c")
       yield* settle
       yield* Effect.fork(find("c").pipe(Effect.provideService(TransactionConnection, [undefined as never, 0])))
       yield* settle
-      assert.deepStrictEqual(asked(), [["a"], ["b"], ["c"]])
+      assert.deepStrictEqual(asked(), [["a"], ["a"], ["c"]])
     })
   )
 })
