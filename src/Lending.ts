@@ -139,12 +139,6 @@ export const layer: Layer.Layer<Lending, never, Store | LockService | Renewal | 
     const renewal = yield* Renewal
     const leases = yield* Leases
 
-    const patiently = <A, E, R>(wait: Duration.Duration, self: Effect.Effect<A, E, R>) =>
-      Effect.timeoutFail(self, {
-        duration: wait,
-        onTimeout: () => new LockTimeout({ retryAfterSeconds: 1 })
-      })
-
     /**
      * Renews as far as is called for; what still lives serves in any case. A holder that lends its lease waits for the end,
      * as what it holds may end at any moment.
@@ -155,14 +149,12 @@ export const layer: Layer.Layer<Lending, never, Store | LockService | Renewal | 
       request: Request,
       wait: Duration.Duration
     ): Effect.Effect<OAuth2Credential, FlightError> =>
-      patiently(
-        wait,
-        living && Option.isNone(request.leaseId)
-          ? Effect.map(
-              renewal.renewWhileLiving(credential, request),
-              Option.getOrElse(() => credential)
-            )
-          : renewal.renew(credential, request)
+      (living && Option.isNone(request.leaseId)
+        ? Effect.map(
+            renewal.renewWhileLiving(credential, { ...request, wait }),
+            Option.getOrElse(() => credential)
+          )
+        : renewal.renew(credential, { ...request, wait })
       ).pipe(
         Effect.catchAll((error) =>
           Effect.flatMap(DateTime.now, (now) =>
@@ -195,7 +187,12 @@ export const layer: Layer.Layer<Lending, never, Store | LockService | Renewal | 
         // a flight that was about to land when it was joined may have found nothing to do
         return now.generation > generation ? now : yield* untilMoved
       })
-      return credential.generation > generation ? credential : yield* patiently(options.wait, untilMoved)
+      return credential.generation > generation
+        ? credential
+        : yield* Effect.timeoutFail(untilMoved, {
+            duration: options.wait,
+            onTimeout: () => new LockTimeout({ retryAfterSeconds: 1 })
+          })
     })
 
     /**

@@ -7,8 +7,6 @@
 import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as FiberId from "effect/FiberId"
-import * as FiberSet from "effect/FiberSet"
 import * as Layer from "effect/Layer"
 import * as Redacted from "effect/Redacted"
 import * as Scope from "effect/Scope"
@@ -17,7 +15,7 @@ import type { CredentialId, UserId } from "./Credential.ts"
 import { LeaseLost, type LockTimeout, type LockUnavailable } from "./CredentialsError.ts"
 import { ActorLine, Actors } from "./LockService/Actors.ts"
 import { type Authority, makeSole, type Mode, type Sight, type Standing } from "./LockService/Authority.ts"
-import { DeadlineWatch, type Timer } from "./LockService/DeadlineWatch.ts"
+import { DeadlineWatch, makeTimer } from "./LockService/DeadlineWatch.ts"
 import type { Holder } from "./LockService/Holder.ts"
 import { type Key, type Lease, make as makeLease, type Options, type Taken } from "./LockService/Lease.ts"
 import * as Measured from "./LockService/Measured.ts"
@@ -149,16 +147,8 @@ const lender = (standing: Standing, key: Key, id: string, now: () => number): Ef
 export const make = Effect.fnUntraced(function* (
   authority: Authority
 ): Effect.fn.Return<LockService["Type"], never, Scope.Scope> {
-  const clock = yield* Effect.clock
-  const runFork = yield* FiberSet.makeRuntime<never>()
-  const now = () => Number(clock.unsafeCurrentTimeNanos()) / 1e6
-  const timer: Timer = {
-    now,
-    after: (millis, run) => {
-      const fiber = runFork(Effect.zipRight(Effect.sleep(millis), Effect.sync(run)))
-      return () => fiber.unsafeInterruptAsFork(FiberId.none)
-    }
-  }
+  const timer = yield* makeTimer
+  const { now } = timer
   const actors = new Actors(authority, now, new DeadlineWatch(timer, "ring"))
   const process = randomUUID()
   let leases = 0

@@ -6,7 +6,6 @@
 import * as Context from "effect/Context"
 import * as Data from "effect/Data"
 import * as DateTime from "effect/DateTime"
-import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
@@ -15,62 +14,30 @@ import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
-import { randomUUID } from "node:crypto"
 import { Attempts, Moved } from "./Attempts.ts"
 import { CircuitBreaker } from "./CircuitBreaker.ts"
 import { type CredentialId, isOAuth2, type OAuth2Credential, type UserId } from "./Credential.ts"
 import {
   CredentialNotFound,
-  type LeaseLost,
   LockTimeout,
   type LockUnavailable,
-  type MissingConfig,
-  type MissingTokenUrl,
   NeedsReauth,
-  type OutboundRefused,
   ProviderError,
-  StoreUnavailable,
-  type UnknownProvider
+  StoreUnavailable
 } from "./CredentialsError.ts"
 import { HandlerRegistry } from "./HandlerRegistry.ts"
 import type { Handler } from "./HandlerRegistry/Handler.ts"
 import { credentialKey, type Lease, LockService, refreshKey } from "./LockService.ts"
+import { DeadlineWatch, makeTimer } from "./LockService/DeadlineWatch.ts"
 import * as Provider from "./Provider.ts"
 import { ProviderCatalogue } from "./ProviderCatalogue.ts"
 import { Processes } from "./Processes.ts"
 import { Receipts } from "./Receipts.ts"
+import { Flight, type FlightError, type Request } from "./Renewal/Flight.ts"
 import * as RenewalPolicy from "./RenewalPolicy.ts"
 import { type Attempt, Change, type Grant, Store } from "./Store.ts"
 
-/**
- * @since 0.1.0
- * @category errors
- */
-export type FlightError =
-  | CredentialNotFound
-  | NeedsReauth
-  | UnknownProvider
-  | MissingConfig
-  | MissingTokenUrl
-  | OutboundRefused
-  | ProviderError
-  | LockTimeout
-  | LockUnavailable
-  | LeaseLost
-  | StoreUnavailable
-
-/**
- * @since 0.1.0
- * @category models
- */
-export interface Request {
-  readonly force: boolean
-  /** By nobody who waits: also due when the time to renew ahead of the readers has come. */
-  readonly ahead?: boolean | undefined
-  readonly minValidSeconds: number
-  /** A lease that the caller holds of the credential: the renewal does not wait for it. */
-  readonly leaseId: Option.Option<string>
-}
+export type { FlightError, Request } from "./Renewal/Flight.ts"
 
 /**
  * @since 0.1.0
@@ -113,24 +80,6 @@ export interface Options {
   readonly drainTimeout?: Duration.DurationInput | undefined
 }
 
-interface Flight {
-  readonly id: string
-  readonly userId: UserId
-  readonly grant: Grant
-  readonly seed: CredentialId
-  readonly done: Deferred.Deferred<ReadonlyArray<OAuth2Credential>, FlightError>
-  /**
-   * Completes while the stored access token still serves: the flight waits for those who use it, or will not end it.
-   * Another one once the flight holds what it waited for.
-   */
-  living: Deferred.Deferred<void>
-  /** Whose renewal was asked for by hand, at which generation: done once what is stored is above it. */
-  readonly forced: Map<CredentialId, number>
-  ahead: boolean
-  minValidSeconds: number
-  fiber: Fiber.RuntimeFiber<void> | undefined
-}
-
 const holderId = (flight: Flight, id: CredentialId) => `${flight.id}:${id}`
 
 /** Something of an attempt without an answer may still be under way, for so long. */
@@ -171,6 +120,8 @@ export const layer = (
       const yieldsFor = Duration.decode(options.yieldsFor ?? "30 seconds")
       const drainTimeout = Duration.decode(options.drainTimeout ?? "10 seconds")
       const flights = new Map<Grant, Flight>()
+      const timer = yield* makeTimer
+      const bounds = new DeadlineWatch(timer, "stop")
 
       const judge: Renewal["Type"]["judge"] = (credential, request) =>
         Effect.map(DateTime.now, (now) =>
@@ -288,7 +239,7 @@ export const layer = (
           return acquire(Duration.zero).pipe(
             Effect.catchTag("LockTimeout", () =>
               Effect.zipRight(
-                Deferred.succeed(flight.living, undefined),
+                Effect.sync(() => flight.serve()),
                 Effect.raceFirst(acquire(holderWait), whileLiving(credential))
               )
             )
@@ -305,7 +256,7 @@ export const layer = (
         if (verdict._tag === "Dead") return yield* dead(seed, verdict.reason)
         const handler = yield* handlers.of(seed)
         if (!handler.provider.refreshInvalidatesAccessToken && verdict.living && flight.minValidSeconds === 0) {
-          yield* Deferred.succeed(flight.living, undefined)
+          flight.serve()
         }
         yield* backOff(flight, seed)
         yield* breaker.check(callOf(flight, handler))
@@ -334,8 +285,7 @@ export const layer = (
         const { refreshInvalidatesAccessToken } = called.value.handler.provider
         const protects = refreshInvalidatesAccessToken && isLiving(before, yield* DateTime.now)
         const leases = protects ? yield* protect(flight, before) : []
-        // from here on nobody is told that the old access token serves
-        if (protects) flight.living = yield* Deferred.make<void>()
+        if (protects) flight.withhold()
         const alone = yield* locks.acquire(refreshKey(flight.grant), { priority: "writer", wait: "2 minutes" })
 
         const credentials = yield* store.sharing(flight.userId, flight.grant)
@@ -377,38 +327,18 @@ export const layer = (
       const end = (flight: Flight, exit: Exit.Exit<ReadonlyArray<OAuth2Credential>, FlightError>) =>
         Effect.sync(() => {
           if (flights.get(flight.grant) === flight) flights.delete(flight.grant)
-          Deferred.unsafeDone(flight.done, exit)
+          flight.land(exit)
         })
-
-      const force = (flight: Flight, { generation, id }: OAuth2Credential, request: Request) => {
-        if (request.force) flight.forced.set(id, Math.max(generation, flight.forced.get(id) ?? 0))
-      }
 
       /** Finds the grant's flight or starts it, in one synchronous step. */
       const board = (grant: Grant, credential: OAuth2Credential, request: Request) =>
         // uninterruptible: a flight that is registered and never started would never end
         Effect.uninterruptible(
-          Effect.withFiberRuntime<Flight>((fiber) => {
+          Effect.suspend(() => {
             const existing = flights.get(grant)
-            if (existing !== undefined) {
-              force(existing, credential, request)
-              existing.ahead ||= request.ahead ?? false
-              existing.minValidSeconds = Math.max(existing.minValidSeconds, request.minValidSeconds)
-              return Effect.succeed(existing)
-            }
-            const flight: Flight = {
-              id: randomUUID(),
-              userId: credential.userId,
-              grant,
-              seed: credential.id,
-              done: Deferred.unsafeMake(fiber.id()),
-              living: Deferred.unsafeMake(fiber.id()),
-              forced: new Map(),
-              ahead: request.ahead ?? false,
-              minValidSeconds: request.minValidSeconds,
-              fiber: undefined
-            }
-            force(flight, credential, request)
+            const flight = existing ?? new Flight(grant, credential, bounds)
+            flight.board(credential, request)
+            if (existing !== undefined) return Effect.succeed(existing)
             flights.set(grant, flight)
             return rounds(flight, 3).pipe(
               Effect.withSpan("Renewal.flight", { attributes: { provider: credential.provider }, root: true }),
@@ -449,21 +379,39 @@ export const layer = (
             )
         })
 
-      /** What became of a credential in a flight that has ended. */
-      const landed = (flight: Flight, credential: OAuth2Credential, request: Request) =>
-        Effect.gen(function* () {
-          const renewed = yield* Deferred.await(flight.done)
-          const mine = renewed.find(({ id }) => id === credential.id)
-          if (mine !== undefined) return mine
-          // it was renewed or replaced elsewhere, perhaps by what serves no more than what it replaced
-          const now = yield* stored(flight.userId, credential.id)
-          const again = { ...request, force: false }
-          const verdict = yield* judge(now, again)
-          return verdict._tag === "Due" && !verdict.living ? yield* renew(now, again) : now
-        })
+      /** What became of a credential that was renewed or replaced elsewhere, perhaps by what serves no more than before. */
+      const elsewhere = Effect.fnUntraced(function* (credential: OAuth2Credential, request: Request, deadline: number) {
+        const now = yield* stored(credential.userId, credential.id)
+        const again = { ...request, force: false, wait: Duration.millis(Math.max(0, deadline - timer.now())) }
+        const verdict = yield* judge(now, again)
+        return verdict._tag === "Due" && !verdict.living ? yield* renew(now, again) : now
+      })
+
+      /** What became of a credential in a flight; none when it need not be waited for. */
+      const landed = (credential: OAuth2Credential, request: Request, whileLiving: boolean) => (flight: Flight) => {
+        const deadline = timer.now() + Duration.toMillis(request.wait ?? Duration.infinity)
+        return Effect.flatMap(
+          flight.landing({ whileLiving, deadline }),
+          Option.match({
+            onNone: () => Effect.succeedNone,
+            onSome: (renewed) => {
+              const mine = renewed.find(({ id }) => id === credential.id)
+              return mine === undefined
+                ? Effect.asSome(elsewhere(credential, request, deadline))
+                : Effect.succeed(Option.some(mine))
+            }
+          })
+        )
+      }
+
+      const renewWhileLiving: Renewal["Type"]["renewWhileLiving"] = (credential, request) =>
+        boarded(credential, request, landed(credential, request, true))
 
       const renew: Renewal["Type"]["renew"] = (credential, request) =>
-        boarded(credential, request, (flight) => landed(flight, credential, request))
+        Effect.map(
+          boarded(credential, request, landed(credential, request, false)),
+          Option.getOrElse(() => credential)
+        )
 
       // Shutdown: those that wait are interrupted, those that exchange are awaited
       yield* Effect.addFinalizer(() =>
@@ -473,16 +421,6 @@ export const layer = (
         }).pipe(Effect.disconnect, Effect.interruptible, Effect.timeoutOption(drainTimeout))
       )
 
-      return Renewal.of({
-        judge,
-        renew,
-        renewWhileLiving: (credential, request) =>
-          boarded(credential, request, (flight) =>
-            Effect.raceFirst(
-              Effect.asSome(landed(flight, credential, request)),
-              Effect.as(Deferred.await(flight.living), Option.none())
-            )
-          )
-      })
+      return Renewal.of({ judge, renew, renewWhileLiving })
     })
   )

@@ -292,7 +292,18 @@ export const make = Effect.fnUntraced(function* (
     Effect.catchTag("DoesNotOpen", ({ keyId }) => new KeyRingMismatch({ keyIds: [keyId] }))
   )
 
+  const grants = new WeakMap<Credential, Option.Option<Grant>>()
+
+  /** Worked out once for all who share what was opened. */
   const grantOf = (credential: Credential): Option.Option<Grant> => {
+    const known = grants.get(credential)
+    if (known !== undefined) return known
+    const grant = fingerprintOf(credential)
+    grants.set(credential, grant)
+    return grant
+  }
+
+  const fingerprintOf = (credential: Credential): Option.Option<Grant> => {
     if (!isOAuth2(credential) || credential.variant.refreshToken === undefined) return Option.none()
     const client = Redacted.value(credential.extra)["mcp_client_id"] ?? ""
     const token = Redacted.value(credential.variant.refreshToken)

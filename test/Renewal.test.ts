@@ -662,6 +662,8 @@ describe("a renewal that ends the access token", () => {
       yield* adjust("56 minutes")
       provider.next((spend) => Effect.delay(Effect.sync(spend), "10 seconds"))
       assert.strictEqual(accessToken(yield* get(id)), "access-0")
+      // who is served at once does not wait for the sending either
+      yield* settle
       assert.strictEqual(provider.spent.length, 1)
       yield* adjust("10 seconds")
       assert.strictEqual(accessToken(yield* get(id)), "access-1")

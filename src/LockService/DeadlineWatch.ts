@@ -3,6 +3,10 @@
  *
  * @since 0.1.0
  */
+import * as Effect from "effect/Effect"
+import * as FiberId from "effect/FiberId"
+import * as FiberSet from "effect/FiberSet"
+import type * as Scope from "effect/Scope"
 
 /**
  * Times are on the monotonic clock in milliseconds.
@@ -15,6 +19,24 @@ export interface Timer {
   /** Calls once, unless the result is called before. */
   readonly after: (millis: number, run: () => void) => () => void
 }
+
+/**
+ * By Effect's clock; its timers end with the scope.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const makeTimer: Effect.Effect<Timer, never, Scope.Scope> = Effect.gen(function* () {
+  const clock = yield* Effect.clock
+  const runFork = yield* FiberSet.makeRuntime<never>()
+  return {
+    now: () => Number(clock.unsafeCurrentTimeNanos()) / 1e6,
+    after: (millis, run) => {
+      const fiber = runFork(Effect.zipRight(Effect.sleep(millis), Effect.sync(run)))
+      return () => fiber.unsafeInterruptAsFork(FiberId.none)
+    }
+  }
+})
 
 interface Ending {
   readonly deadline: number
