@@ -267,6 +267,9 @@ const compare = (one: Cursor, other: Cursor) =>
 
 const scanSize = 200
 
+/** On the row itself: to remember it elsewhere took longer than to open it once more. */
+const shared = Symbol()
+
 /**
  * A store over a driver: seals, opens, fingerprints, and adds the system's credentials. Fails with `KeyRingMismatch` when
  * the ring cannot open what is stored.
@@ -325,14 +328,12 @@ export const make = Effect.fnUntraced(function* (
       })
     )
 
-  const opened = new WeakMap<CredentialRow, Credential>()
-
   /** Those whom one statement answered with the same row share what is in it: it is opened once for all of them. */
-  const open = (row: CredentialRow) => {
-    const known = opened.get(row)
+  const open = (row: CredentialRow & { [shared]?: Credential }) => {
+    const known = row[shared]
     if (known !== undefined) return Effect.succeed(known)
     return Effect.map(SealedRow.openCredential(cipher, row), (credential) => {
-      opened.set(row, credential)
+      row[shared] = credential
       return credential
     })
   }

@@ -87,8 +87,11 @@ export const toNote = (credential: Credential, noted: Partial<RenewalState>): Pa
   sweepAt: sweepAt({ ...credential, renewal: { ...credential.renewal, ...noted } })
 })
 
+const isReauthReason = Schema.is(ReauthReason)
+const isFailureReason = Schema.is(FailureReason)
+
 const fromRenewalRow = (row: RenewalRow): RenewalState => ({
-  reauth: Option.map(Option.liftPredicate(row.reauthReason, Schema.is(ReauthReason)), (reason) => ({
+  reauth: Option.map(Option.liftPredicate(row.reauthReason, isReauthReason), (reason) => ({
     reason,
     attemptId: Option.fromNullable(row.reauthAttemptId)
   })),
@@ -96,7 +99,7 @@ const fromRenewalRow = (row: RenewalRow): RenewalState => ({
   reportStreak: row.reportStreak,
   failures: row.failures,
   retryAt: Option.map(Option.fromNullable(row.retryAt), DateTime.unsafeMake),
-  lastFailure: Option.liftPredicate(row.lastFailure, Schema.is(FailureReason)),
+  lastFailure: Option.liftPredicate(row.lastFailure, isFailureReason),
   reauthSoonSaid: row.reauthSoonSaid
 })
 
