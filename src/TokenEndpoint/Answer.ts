@@ -35,9 +35,20 @@ type Fields = Readonly<Record<string, unknown>>
 const isFields = (value: unknown): value is Fields =>
   typeof value === "object" && value !== null && !Array.isArray(value)
 
+/** What some encoders write for what is no number, beside strings. It is no JSON, and the tokens beside it are paid for. */
+const noNumber = /"(?:[^"\\]|\\[^])*"?|-?\b(?:NaN|Infinity)\b/g
+
+const parseJson = (text: string): unknown => {
+  try {
+    return JSON.parse(text)
+  } catch {
+    return JSON.parse(text.replace(noNumber, (found) => (found.startsWith('"') ? found : "null")))
+  }
+}
+
 const parseFields = (text: string): Option.Option<Fields> => {
   try {
-    return Option.liftPredicate(JSON.parse(text) as unknown, isFields)
+    return Option.liftPredicate(parseJson(text), isFields)
   } catch {
     const form = new URLSearchParams(text)
     return form.has("access_token") || form.has("error") ? Option.some(Object.fromEntries(form)) : Option.none()
