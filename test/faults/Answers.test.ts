@@ -3,21 +3,21 @@ import { assert } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as TestClock from "effect/TestClock"
-import * as ScriptedProvider from "../servers/ScriptedProvider.ts"
+import type { ProviderError } from "../../src/CredentialsError.ts"
+import type * as ProviderFault from "../../src/testing/ScriptedProvider/Fault.ts"
+import { Fault } from "../servers/ScriptedProvider.ts"
 import * as Faults from "./Faults.ts"
 import { perform } from "./Operations.ts"
 import * as World from "./World.ts"
-
-const { Fault } = ScriptedProvider
 
 const several = Array.from({ length: 12 })
 
 /** A refresh that brought nothing: how it is named, and whether the refresh token is spent all the same. */
 const fails = (
   way: Faults.Way,
-  fault: ScriptedProvider.Fault,
+  fault: ProviderFault.Fault,
   expected: {
-    readonly reason: string
+    readonly reason: ProviderError["reason"]
     readonly isSpent?: boolean
     /** The definition of the provider, where it says how it errs. */
     readonly definition?: Readonly<Record<string, unknown>>
@@ -36,7 +36,9 @@ const fails = (
         const { manager, provider } = world
         const { id, issued } = yield* world.connected
         provider.next(fault)
-        const asked = yield* Effect.fork(Effect.flip(perform(operation, manager, World.user, id, { wait: "2 minutes" })))
+        const asked = yield* Effect.fork(
+          Effect.flip(perform(operation, manager, World.user, id, { wait: "2 minutes" }))
+        )
         if (expected.after !== undefined) {
           yield* World.refreshing(world)
           yield* TestClock.adjust(expected.after)
@@ -77,7 +79,7 @@ const fails = (
 /** An answer a little beside the standard: its tokens are stored, and good for a while. */
 const serves = (
   way: Faults.Way,
-  fault: ScriptedProvider.Fault,
+  fault: ProviderFault.Fault,
   definition: Readonly<Record<string, unknown>> = {},
   keepsRefreshToken = false
 ) =>

@@ -12,7 +12,7 @@ import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
 import * as TestClock from "effect/TestClock"
 import { type CredentialId, UserId } from "../../src/Credential.ts"
-import { CredentialsManager } from "../../src/CredentialsManager.ts"
+import { CredentialsManager, type RenewalError } from "../../src/CredentialsManager.ts"
 import { credentialKey, LockService } from "../../src/LockService.ts"
 import { OAuthFlow } from "../../src/OAuthFlow.ts"
 import { OutboundFailure } from "../../src/Outbound.ts"
@@ -62,19 +62,22 @@ const theirs = Effect.map(DateTime.now, (now) => ({
 
 const refusal = answer(400, { error: "invalid_grant" })
 
-const timesOut = Faults.each("times out", "the exchange and the save go on, and the next caller has the token", (operation) =>
-  Effect.gen(function* () {
-    const { id, isUnlocked, manager, provider, stored } = yield* make()
-    provider.next((spend) => Effect.delay(Effect.sync(spend), "10 seconds"))
-    const asked = yield* Effect.fork(Effect.flip(perform(operation, manager, userId, id, { wait: "1 second" })))
-    yield* adjust("1 second")
-    assert.strictEqual((yield* Fiber.join(asked))._tag, "LockTimeout")
-    yield* isUnlocked
-    yield* adjust("9 seconds")
-    assert.deepStrictEqual(yield* stored, { generation: 2, accessToken: "access-1" })
-    yield* perform("acquire", manager, userId, id, { wait: "0 seconds" })
-    assert.deepStrictEqual(provider.spent, ["refresh-0"])
-  })
+const timesOut = Faults.each(
+  "times out",
+  "the exchange and the save go on, and the next caller has the token",
+  (operation) =>
+    Effect.gen(function* () {
+      const { id, isUnlocked, manager, provider, stored } = yield* make()
+      provider.next((spend) => Effect.delay(Effect.sync(spend), "10 seconds"))
+      const asked = yield* Effect.fork(Effect.flip(perform(operation, manager, userId, id, { wait: "1 second" })))
+      yield* adjust("1 second")
+      assert.strictEqual((yield* Fiber.join(asked))._tag, "LockTimeout")
+      yield* isUnlocked
+      yield* adjust("9 seconds")
+      assert.deepStrictEqual(yield* stored, { generation: 2, accessToken: "access-1" })
+      yield* perform("acquire", manager, userId, id, { wait: "0 seconds" })
+      assert.deepStrictEqual(provider.spent, ["refresh-0"])
+    })
 )
 
 const stepMillis = 10
@@ -240,7 +243,7 @@ const deletedWhileLent = Faults.each(
         assert.strictEqual(accessToken(yield* manager.get(userId, id)), "access-1")
         yield* manager.delete(userId, id, { leaseId: lease.id })
         const options = { leaseId: lease.id, wait: "1 second", refresh: "force" } as const
-        const mine =
+        const mine: Effect.Effect<unknown, RenewalError> =
           operation === "get"
             ? manager.get(userId, id, options)
             : operation === "refresh"
@@ -257,22 +260,25 @@ const deletedWhileLent = Faults.each(
     })
 )
 
-const rowChanged = Faults.each("the row has changed", "the new one is adopted, and nothing is sent any more", (operation) =>
-  Effect.gen(function* () {
-    const { id, manager, provider, store, stored } = yield* make()
-    provider.next(() => Effect.delay(Effect.succeed(refusal), "5 seconds"))
-    const asked = yield* Effect.fork(perform(operation, manager, userId, id))
-    yield* settle
-    yield* Effect.flatMap(theirs, (replacement) => manager.update(userId, id, replacement))
-    yield* adjust("5 seconds")
-    assert.strictEqual((yield* Fiber.join(asked)).generation, 2)
-    assert.deepStrictEqual(yield* stored, { generation: 2, accessToken: "theirs" })
-    assert.strictEqual((yield* manager.metadata(userId, id)).status, "active")
-    yield* adjust("10 minutes")
-    assert.strictEqual((yield* perform("acquire", manager, userId, id)).accessToken, "theirs")
-    assert.deepStrictEqual(yield* store.openAttempts, [])
-    assert.deepStrictEqual(provider.spent, ["refresh-0"])
-  })
+const rowChanged = Faults.each(
+  "the row has changed",
+  "the new one is adopted, and nothing is sent any more",
+  (operation) =>
+    Effect.gen(function* () {
+      const { id, manager, provider, store, stored } = yield* make()
+      provider.next(() => Effect.delay(Effect.succeed(refusal), "5 seconds"))
+      const asked = yield* Effect.fork(perform(operation, manager, userId, id))
+      yield* settle
+      yield* Effect.flatMap(theirs, (replacement) => manager.update(userId, id, replacement))
+      yield* adjust("5 seconds")
+      assert.strictEqual((yield* Fiber.join(asked)).generation, 2)
+      assert.deepStrictEqual(yield* stored, { generation: 2, accessToken: "theirs" })
+      assert.strictEqual((yield* manager.metadata(userId, id)).status, "active")
+      yield* adjust("10 minutes")
+      assert.strictEqual((yield* perform("acquire", manager, userId, id)).accessToken, "theirs")
+      assert.deepStrictEqual(yield* store.openAttempts, [])
+      assert.deepStrictEqual(provider.spent, ["refresh-0"])
+    })
 )
 
 const inPassing = Faults.each(
@@ -304,7 +310,7 @@ const forGood = (way: Faults.Way, status: number) =>
     Effect.gen(function* () {
       const { id, isUnlocked, manager, provider, store, stored } = yield* make()
       provider.always(() => Effect.succeed(answer(status, { error: "invalid_grant" })))
-      const expected = { _tag: "NeedsReauth", reason: "grant_revoked" }
+      const expected = { _tag: "NeedsReauth", reason: "grant_revoked" } as const
       assert.deepInclude(yield* Effect.flip(perform(operation, manager, userId, id)), expected)
       for (let hour = 0; hour < 5; hour++) {
         for (const other of Faults.operations) {

@@ -170,11 +170,11 @@ export const operations = ["get", "refresh", "acquire"] as const
 export type Operation = (typeof operations)[number]
 
 /** Some of these ways, befalling these operations in one test. */
-export interface Case<R = never> {
+export interface Case<R = Scope.Scope> {
   readonly ways: ReadonlyArray<Way>
   readonly operations: ReadonlyArray<Operation>
   readonly sees: string
-  readonly run: Effect.Effect<unknown, unknown, R | Scope.Scope>
+  readonly run: Effect.Effect<unknown, unknown, R>
 }
 
 const waysOf = (ways: Way | ReadonlyArray<Way>) => (typeof ways === "string" ? [ways] : ways)
@@ -240,7 +240,7 @@ export const playLive = (cases: ReadonlyArray<Case>, millis: number) =>
 export const playOver = <R>(
   name: string,
   servers: Layer.Layer<R>,
-  cases: ReadonlyArray<Case<R>>,
+  cases: ReadonlyArray<Case<R | Scope.Scope>>,
   millis: number
 ): void => {
   if (collecting) return named(cases, () => {})

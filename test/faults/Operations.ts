@@ -4,7 +4,7 @@ import * as Redacted from "effect/Redacted"
 import type { CredentialId, UserId } from "../../src/Credential.ts"
 import type { CredentialsManager, RenewalError } from "../../src/CredentialsManager.ts"
 import type { Answer, Client, ConnectionError } from "../servers/Client.ts"
-import type { Operation } from "./Faults.ts"
+import { type Operation, operations } from "./Faults.ts"
 
 /** What came of an operation: the generation that it answered with, and the access token where it answers one. */
 export interface Usable {
@@ -47,15 +47,17 @@ const answered = <A>(answer: Answer<A>, usable: (body: A) => Usable): Answer<Usa
 const usedThere = ({ accessToken, generation }: Usable): Usable => ({ accessToken, generation })
 
 /**
- * At a server: `GET …/secret`, `POST …/refresh`, `POST …/leases`. What is acquired is given back at once.
+ * At a server: `GET …/secret`, `POST …/refresh`, `POST …/leases`. What is acquired is given back at once, there or at
+ * `givesBackAt`.
  */
 export const request = (
   operation: Operation,
   client: Client,
   user: string,
   id: string,
-  { generation = 1, waitSeconds = 30 }: { readonly generation?: number; readonly waitSeconds?: number } = {}
+  options: { readonly generation?: number; readonly waitSeconds?: number; readonly givesBackAt?: Client } = {}
 ): Effect.Effect<Answer<Usable>, ConnectionError> => {
+  const { generation = 1, givesBackAt = client, waitSeconds = 30 } = options
   switch (operation) {
     case "get":
       return Effect.map(client.secret(user, id, { waitSeconds }), (answer) => answered(answer, usedThere))
@@ -65,8 +67,14 @@ export const request = (
       )
     case "acquire":
       return client.acquire(user, id, { waitSeconds }).pipe(
-        Effect.tap((answer) => (answer.ok ? Effect.ignore(client.releaseLease(answer.body.leaseId)) : Effect.void)),
+        Effect.tap((answer) =>
+          answer.ok ? Effect.ignore(givesBackAt.releaseLease(answer.body.leaseId)) : Effect.void
+        ),
         Effect.map((answer) => answered(answer, ({ secret }) => usedThere(secret)))
       )
   }
 }
+
+/** Does this for each operation at the same time: to be done on a credential of its own. */
+export const atOnce = <A, E, R>(run: (operation: Operation) => Effect.Effect<A, E, R>) =>
+  Effect.all(operations.map(run), { concurrency: "unbounded" })

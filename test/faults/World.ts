@@ -73,4 +73,3 @@ export type World = Effect.Effect.Success<ReturnType<typeof make>>
 /** Until so many refreshes have arrived. */
 export const refreshing = ({ provider }: Pick<World, "provider">, times = 1) =>
   provider.awaitLedger((ledger) => ledger.filter(({ kind }) => kind === "refresh_token").length >= times)
-

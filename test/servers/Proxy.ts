@@ -18,6 +18,8 @@ export interface Proxy {
   readonly resume: Effect.Effect<void>
   /** Each piece of data waits so long, one way. */
   readonly delay: (millis: number) => Effect.Effect<void>
+  /** Resets every connection there is, and takes new ones to another server from now on. */
+  readonly divert: (target: Target) => Effect.Effect<void>
   /**
    * From now on the server gets every COMMIT and does it, and its answer is lost: the connection is reset, or stays open
    * in silence. `none`: answers arrive again.
@@ -27,13 +29,15 @@ export interface Proxy {
   readonly lost: () => number
 }
 
+export interface Target {
+  readonly host: string
+  readonly port: number
+}
+
 /** A simple query (`Q`), as transactions are ended; as good when a driver prepares it. */
 const isCommit = (data: Buffer) => data.includes("COMMIT\0", 0, "latin1")
 
-export const listen = (target: {
-  readonly host: string
-  readonly port: number
-}): Effect.Effect<Proxy, never, Scope.Scope> =>
+export const listen = (target: Target): Effect.Effect<Proxy, never, Scope.Scope> =>
   Effect.map(
     Effect.acquireRelease(
       Effect.promise(() => start(target)),
@@ -42,7 +46,8 @@ export const listen = (target: {
     ({ proxy }) => proxy
   )
 
-const start = async (target: { readonly host: string; readonly port: number }) => {
+const start = async (first: Target) => {
+  let target = first
   const sockets = new Set<Net.Socket>()
   const clients = new Set<Net.Socket>()
   const orphaned = new WeakSet<Net.Socket>()
@@ -112,6 +117,11 @@ const start = async (target: { readonly host: string; readonly port: number }) =
       })
     }),
     resume: Effect.sync(() => open()),
+    divert: (next) =>
+      Effect.sync(() => {
+        target = next
+        sockets.forEach(destroy)
+      }),
     delay: (each) => Effect.sync(() => void (millis = each)),
     loseCommits: (how) => Effect.sync(() => void (commits = how)),
     lost: () => lost
