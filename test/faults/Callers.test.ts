@@ -17,6 +17,7 @@ import { credentialKey, LockService } from "../../src/LockService.ts"
 import { OAuthFlow } from "../../src/OAuthFlow.ts"
 import { OutboundFailure } from "../../src/Outbound.ts"
 import { Receipts } from "../../src/Receipts.ts"
+import * as Restoration from "../../src/Restoration.ts"
 import { Change, Store } from "../../src/Store.ts"
 import type { Driver } from "../../src/Store/Driver.ts"
 import * as ScriptedHandler from "../ScriptedHandler.ts"
@@ -414,7 +415,47 @@ const hotTenant = Faults.each(
     })
 )
 
+const backupRestored = Faults.each(
+  "backup restored",
+  "what an operator holds back is served while it lives, then presented once: a loss is named, and nothing asked for again",
+  (operation) =>
+    Effect.gen(function* () {
+      yield* TestClock.setTime(Date.parse("2026-01-01T00:00:00Z"))
+      // a grace of the provider's counts from the spending, which nobody knows of
+      const { layer, provider } = ScriptedHandler.world({ provider: { reuseGraceSeconds: 3_600 } })
+      const context = yield* Layer.build(Layer.provideMerge(Restoration.layer, layer))
+      const manager = Context.get(context, CredentialsManager)
+      const store = Context.get(context, Store)
+      const create = (refreshToken: string) =>
+        Effect.flatMap(oauth2({ refreshToken, expiresIn: 600 }), (credential) => manager.create(userId, credential))
+      const [kept, spent] = [yield* create("kept"), yield* create("spent")]
+      assert.deepInclude(yield* Context.get(context, Restoration.Restoration).holdBack, { held: 2 })
+      const held = new Map((yield* store.openAttempts).map((attempt) => [attempt.grant, attempt.id]))
+      assert.strictEqual(held.size, 2)
+
+      // what would be due by its margin is left alone
+      yield* adjust("595 seconds")
+      for (const { id } of [kept, spent]) {
+        assert.strictEqual((yield* perform("get", manager, userId, id)).generation, 1)
+        assert.strictEqual((yield* perform("acquire", manager, userId, id)).generation, 1)
+      }
+      assert.deepStrictEqual(provider.spent, [])
+
+      yield* adjust("6 seconds")
+      provider.always((spend, token) => Effect.sync(() => (token === "spent" ? refusal : spend())))
+      assert.strictEqual((yield* perform(operation, manager, userId, kept.id)).generation, 2)
+      const told = yield* Effect.flip(perform(operation, manager, userId, spent.id))
+      assert.deepInclude(told, { _tag: "NeedsReauth", reason: "response_lost" })
+      assert.include([...held.values()], told._tag === "NeedsReauth" ? told.attemptId : undefined)
+      yield* adjust("1 hour")
+      for (const other of Faults.operations) yield* Effect.flip(perform(other, manager, userId, spent.id))
+      assert.deepStrictEqual(provider.spent, ["kept", "spent"])
+      assert.deepStrictEqual(yield* store.openAttempts, [])
+    })
+)
+
 Faults.play([
+  ...backupRestored,
   ...timesOut,
   ...interrupted,
   ...replaced,
