@@ -6,8 +6,6 @@ export interface Step {
   /** An npm script, or files for vitest. */
   readonly script?: string
   readonly files?: ReadonlyArray<string>
-  /** The suites that need `vitest.engines.config.ts`. */
-  readonly engines?: boolean
   readonly parameters?: ReadonlyArray<string>
   readonly env?: Readonly<Record<string, string>>
 }
@@ -19,11 +17,11 @@ export interface Row {
   readonly quick: Step
 }
 
-const fuzz = (name: string, goal: string, files: ReadonlyArray<string>, inputs: number, engines = false): Row => ({
+const fuzz = (name: string, goal: string, files: ReadonlyArray<string>, inputs: number): Row => ({
   name,
   goal,
-  long: { files, engines, env: { FUZZ_INPUTS: String(inputs) }, parameters: ["--testTimeout=3600000"] },
-  quick: { files, engines }
+  long: { files, env: { FUZZ_INPUTS: String(inputs) }, parameters: ["--testTimeout=3600000"] },
+  quick: { files }
 })
 
 const same = (name: string, goal: string, step: Step): Row => ({ name, goal, long: step, quick: step })
@@ -66,8 +64,7 @@ export const rows: ReadonlyArray<Row> = [
     "lock scripts",
     "2,000 sequences over a real Redis: no script fails, fences rise",
     ["test/fuzz/LockScripts.integration.test.ts"],
-    2_000,
-    true
+    2_000
   ),
   same("ssrf", "300 URLs, 50 chains of redirects and rebinding: 0 connections", {
     files: ["test/Outbound/Ssrf.test.ts"]

@@ -28,11 +28,10 @@ const print = (text: string) => process.stdout.write(`${text}\n`)
 /** What is not of the table. */
 const tell = (text: string) => process.stderr.write(`${text}\n`)
 
-const commandOf = ({ engines, files, parameters = [], script }: Step): ReadonlyArray<string> =>
+const commandOf = ({ files, parameters = [], script }: Step): ReadonlyArray<string> =>
   script === undefined
     ? [
         ..."npx vitest run --maxWorkers=1 --reporter=json".split(" "),
-        ...(engines === true ? ["--config", "vitest.engines.config.ts"] : []),
         ...(files ?? []),
         ...parameters
       ]
