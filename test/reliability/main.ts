@@ -30,11 +30,7 @@ const tell = (text: string) => process.stderr.write(`${text}\n`)
 
 const commandOf = ({ files, parameters = [], script }: Step): ReadonlyArray<string> =>
   script === undefined
-    ? [
-        ..."npx vitest run --maxWorkers=1 --reporter=json".split(" "),
-        ...(files ?? []),
-        ...parameters
-      ]
+    ? [..."npx vitest run --maxWorkers=1 --reporter=json".split(" "), ...(files ?? []), ...parameters]
     : ["npm", "run", "--silent", script, "--", ...parameters]
 
 const shown = (step: Step) =>
