@@ -24,6 +24,17 @@ const names = (answers: Readonly<Record<string, ReadonlyArray<ReadonlyArray<stri
   return { asked, resolve }
 }
 
+const isPublic = (address: string) =>
+  address.startsWith(`${publicAddress}:`) || address.startsWith(`[${anotherPublicAddress}]:`)
+
+/** How many connections were tried to what is not public. */
+const forbidden = ({ tried }: { readonly tried: ReadonlyArray<string> }) =>
+  tried.filter((address) => !isPublic(address)).length
+
+/** One more chain of names and redirects came to its end. */
+const chain = (network: { readonly tried: ReadonlyArray<string> }) =>
+  measured("ssrf", { chains: 1, "forbidden connections": forbidden(network) })
+
 const get = (url: string): Outbound.OutboundRequest => ({ method: "GET", url, headers: {} })
 
 const outboundOver = (resolve: ReturnType<typeof names>["resolve"], allowLoopback = false) =>
@@ -61,7 +72,7 @@ describe("URLs", () => {
           assert.propertyVal(error, "_tag", "OutboundRefused", url)
         }
         assert.deepStrictEqual({ tried: network.tried, asked }, { tried: [], asked: [] })
-        yield* measured("ssrf", { urls: urls.length, connections: network.tried.length })
+        yield* measured("ssrf", { urls: urls.length, "forbidden connections": forbidden(network) })
       })
     )
   }
@@ -131,6 +142,7 @@ describe("rebinding", () => {
           assert.lengthOf(asked, 2)
         }
         assert.deepStrictEqual(network.tried, [])
+        yield* chain(network)
       })
     )
 
@@ -147,6 +159,7 @@ describe("rebinding", () => {
         // and for the next call the name is asked anew, and refused
         assert.strictEqual(yield* outcome(calling), "refused")
         assert.deepStrictEqual(network.tried, [`${publicAddress}:443`])
+        yield* chain(network)
       })
     )
 
@@ -162,6 +175,7 @@ describe("rebinding", () => {
           assert.strictEqual(yield* outcome(outbound.send(get("https://mixed.example/"), Outbound.token)), "refused")
         }
         assert.deepStrictEqual(network.tried, [])
+        yield* chain(network)
       })
     )
 
@@ -177,6 +191,7 @@ describe("rebinding", () => {
         const error = yield* Effect.flip(outbound.send(get("https://public.example/"), Outbound.metadata))
         assert.strictEqual(error._tag, "OutboundRefused")
         assert.deepStrictEqual(network.tried, [`${publicAddress}:443`])
+        yield* chain(network)
       })
     )
   }
@@ -239,6 +254,7 @@ describe("redirects", () => {
       const ended = yield* outcome(outbound.send({ ...get("https://public.example/start"), ...request }, profile))
       assert.lengthOf(network.tried, server.requests.length)
       for (const address of network.tried) assert.strictEqual(address, `${publicAddress}:443`)
+      yield* chain(network)
       return [ended, ...server.requests.map(({ method, path }) => `${method} ${path}`)]
     }).pipe(Effect.scoped)
 

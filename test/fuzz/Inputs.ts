@@ -27,6 +27,9 @@ const parameters = <A>(few: number): FastCheck.Parameters<A> => ({
   endOnFailure: !isLong
 })
 
+const counted = (row: string, few: number) =>
+  measured(row, { checks: 1, inputs: inputs(few), "least of a check": inputs(few), failures: 0 })
+
 /** Holds for every input, or fails with the input and the seed that repeats it. The row is that of the reliability table. */
 export const holds = <A>(
   row: string,
@@ -35,7 +38,7 @@ export const holds = <A>(
   check: (input: A) => void
 ): Effect.Effect<void> =>
   Effect.sync(() => FastCheck.assert(FastCheck.property(arbitrary, check), parameters<[A]>(few))).pipe(
-    Effect.zipRight(measured(row, { inputs: inputs(few), failures: 0 }))
+    Effect.zipRight(counted(row, few))
   )
 
 /** The same for a check that takes its time. */
@@ -52,7 +55,7 @@ export const holdsEffect = <A, E, R>(
         parameters<[A]>(few)
       )
     )
-  ).pipe(Effect.zipRight(measured(row, { inputs: inputs(few), failures: 0 })))
+  ).pipe(Effect.zipRight(counted(row, few)))
 
 /** Names that an object has without anybody giving them to it. */
 export const inherited = ["__proto__", "constructor", "prototype", "toString", "hasOwnProperty", "valueOf"] as const

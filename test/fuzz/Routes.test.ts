@@ -26,6 +26,7 @@ import * as Provider from "../../src/Provider.ts"
 import * as ProviderCatalogue from "../../src/ProviderCatalogue.ts"
 import * as Service from "../../src/Service.ts"
 import { bootstrapKey, over, type Reply, Serving } from "../server/Serving.ts"
+import { measured } from "../Measured.ts"
 import { bytes, holdsEffect, text } from "./Inputs.ts"
 import { type Request, requestOf, type Route, routesOf, secret } from "./Requests.ts"
 
@@ -214,6 +215,8 @@ describe("whatever is asked of", () => {
           )
           const living = new Map([["admin", bootstrapKey]])
           let count = 0
+          // what the contract names for others' failures, and strangers fail here: a plain 500 is none of it
+          const failed: Record<string, number> = { "answers of 500": 0 }
           yield* holdsEffect(
             `route ${route.method} ${route.path}`,
             few,
@@ -228,6 +231,11 @@ describe("whatever is asked of", () => {
               const began = yield* Clock.currentTimeMillis
               const reply = yield* Effect.timeout(send(agent, url, route.method, request), "15 seconds")
               check(route, request, reply)
+              if (reply.status > 500) {
+                const { _tag } = reply.json as { readonly _tag: string }
+                const name = `${reply.status} ${_tag}`
+                failed[name] = (failed[name] ?? 0) + 1
+              }
               const { leaseId } = (reply.json ?? {}) as { readonly leaseId?: string }
               if (reply.status === 201 && leaseId !== undefined) yield* call("DELETE", `/v1/leases/${leaseId}`)
               assert.isBelow((yield* Clock.currentTimeMillis) - began, 10_000)
@@ -235,6 +243,7 @@ describe("whatever is asked of", () => {
             })
           )
           assert.strictEqual((yield* call("GET", "/healthz")).status, 200)
+          yield* measured("routes", { routes: 1, ...failed })
         }).pipe(Effect.provide(layer))
       },
       3_600_000

@@ -87,7 +87,11 @@ describe("a row of bytes that were changed", () => {
       }
       yield* driver.sealed.credentials.reseal([{ row: before, sealed: { keyId: row.keyId, bytes: row.sealed } }])
       assert.strictEqual((yield* store.metadata(user, id)).status, "active")
-      yield* measured("ciphertext", { "changed bytes of a credential": tried, opened: 0 })
+      yield* measured("ciphertext", {
+        "changes to a credential": tried,
+        "bytes of a credential": row.sealed.length,
+        opened: 0
+      })
     })
   )
 
@@ -110,10 +114,13 @@ describe("a row of bytes that were changed", () => {
       })
       const [row = assert.fail()] = yield* driver.sealed.page("ring", Option.none(), 1)
       assert.isTrue(Option.isSome(yield* store.find(state)))
+      let tried = 0
       for (const sealed of flips(row.sealed)) {
         yield* driver.put({ ...row, sealed })
         assert.isTrue(Option.isNone(yield* store.find(state)))
+        tried++
       }
+      yield* measured("ciphertext", { "changes to a login": tried, "bytes of a login": row.sealed.length, opened: 0 })
     })
   )
 
@@ -148,6 +155,11 @@ describe("a row of bytes that were changed", () => {
         else refused++
       }
       assert.isAtLeast(refused, file.length * 3 - 12)
+      yield* measured("ciphertext", {
+        "changes to a receipt": file.length * 3,
+        "bytes of a receipt": file.length,
+        "as it was all the same": file.length * 3 - refused
+      })
     })
   )
 })

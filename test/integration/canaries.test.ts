@@ -4,6 +4,7 @@
  */
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
+import * as ChildProcess from "node:child_process"
 import * as Crypto from "node:crypto"
 import * as Fs from "node:fs"
 import type * as Http from "node:http"
@@ -56,7 +57,7 @@ const recorder = (outputs: Map<string, string | Buffer>, url: string, adminKey: 
       })
       const text = await response.text()
       if (options.carries !== true) {
-        const place = `${++count} ${method} ${path.split("?")[0]} → ${response.status}`
+        const place = `answer ${++count} ${method} ${path.split("?")[0]} → ${response.status}`
         outputs.set(place, JSON.stringify([...response.headers]) + text)
       }
       let json: unknown
@@ -78,6 +79,24 @@ const noHits = (canaries: Canary.Canaries, outputs: ReadonlyMap<string, string |
     canaries.find(outputs).map(({ encoding, place, secret, text }) => `${secret} (${encoding}) in ${place}: …${text}`),
     []
   )
+
+/** The first word of a place is what kind of output it is. */
+const searched = (canaries: Canary.Canaries, outputs: ReadonlyMap<string, string | Buffer>) => {
+  const kinds: Record<string, number> = {}
+  for (const place of outputs.keys()) {
+    const kind = `of kind ${/^\w+/.exec(place)?.[0] ?? place}`
+    kinds[kind] = (kinds[kind] ?? 0) + 1
+  }
+  const secrets = canaries.count()
+  return measured("canaries", {
+    secrets,
+    "least secrets of a check": secrets,
+    "least encodings": Object.keys(Canary.spellings("")).length,
+    hits: 0,
+    outputs: outputs.size,
+    ...kinds
+  })
+}
 
 describe("the search", () => {
   it("finds a secret in each of its encodings, whatever stands around it", () => {
@@ -102,6 +121,35 @@ describe("the search", () => {
     assert.lengthOf(canaries.find(new Map([["there", "nothing of the kind"]])), 0)
   })
 })
+
+/** A body of every kind of credential, and what replaces it. */
+const bodiesOf = (canaries: Canary.Canaries, headerValue: string): ReadonlyArray<readonly [Json, Json]> => [
+  [
+    { type: "api_key", provider: "a", apiKey: canaries.make("api key", "odd") },
+    { type: "api_key", apiKey: canaries.make("replaced api key", "odd") }
+  ],
+  [
+    { type: "user_password", provider: "a", username: "u", password: canaries.make("password", "odd") },
+    { type: "user_password", password: canaries.make("replaced password", "odd") }
+  ],
+  [
+    { type: "host_scoped", provider: "a", host: "a.example", headers: { "X-Key": headerValue } },
+    { type: "host_scoped", headers: { "X-Key": canaries.make("replaced header") } }
+  ],
+  [
+    {
+      type: "oauth2",
+      provider: "elsewhere",
+      accessToken: canaries.make("access token", "odd"),
+      refreshToken: canaries.make("refresh token", "odd"),
+      metadata: {
+        client_secret: canaries.make("secret in metadata", "odd"),
+        nested: { access_token: canaries.make("token deep in metadata", "odd") }
+      }
+    },
+    { type: "oauth2", accessToken: canaries.make("replaced access token", "odd") }
+  ]
+]
 
 /** All that a provider and its clients told each other. */
 const learnOf = (canaries: Canary.Canaries, provider: ScriptedProvider.ScriptedProvider["Type"]) => {
@@ -137,7 +185,7 @@ describe("nothing that a service gives out holds a secret", () => {
           request
             .on("data", (chunk: Buffer) => chunks.push(chunk))
             .on("end", () => {
-              outputs.set(`${++exported} exported to ${request.url}`, Buffer.concat(chunks))
+              outputs.set(`export ${++exported} to ${request.url}`, Buffer.concat(chunks))
               response.writeHead(200, { "content-type": "application/json" }).end("{}")
             })
         })
@@ -223,40 +271,14 @@ describe("nothing that a service gives out holds a secret", () => {
 
         // every kind, created, read, replaced
         const headerValue = canaries.make("header")
-        const bodies: ReadonlyArray<readonly [Json, Json]> = [
-          [
-            { type: "api_key", provider: "a", apiKey: canaries.make("api key", "odd") },
-            { type: "api_key", apiKey: canaries.make("replaced api key", "odd") }
-          ],
-          [
-            { type: "user_password", provider: "a", username: "u", password: canaries.make("password", "odd") },
-            { type: "user_password", password: canaries.make("replaced password", "odd") }
-          ],
-          [
-            { type: "host_scoped", provider: "a", host: "a.example", headers: { "X-Key": headerValue } },
-            { type: "host_scoped", headers: { "X-Key": canaries.make("replaced header") } }
-          ],
-          [
-            {
-              type: "oauth2",
-              provider: "elsewhere",
-              accessToken: canaries.make("access token", "odd"),
-              refreshToken: canaries.make("refresh token", "odd"),
-              metadata: {
-                client_secret: canaries.make("secret in metadata", "odd"),
-                nested: { access_token: canaries.make("token deep in metadata", "odd") }
-              }
-            },
-            { type: "oauth2", accessToken: canaries.make("replaced access token", "odd") }
-          ]
-        ]
-        for (const [body, replacement] of bodies) {
+        for (const [body, replacement] of bodiesOf(canaries, headerValue)) {
           const one = `${credentials}/${yield* create(body)}`
           for (const path of [one, `${one}/explain`, credentials]) yield* call("GET", path)
           yield* call("GET", `${one}/secret`, { carries: true })
           yield* call("PUT", one, { body: replacement })
           const lease = yield* call("POST", `${one}/leases`, { body: {}, carries: true })
           const leaseId = textOf(lease.json, "leaseId")
+          canaries.learn("id of a lease", leaseId)
           yield* call("POST", `/v1/leases/${leaseId}/renew`, { body: {}, carries: true })
           yield* call("GET", `${one}/explain`)
           yield* call("DELETE", `/v1/leases/${leaseId}`)
@@ -306,7 +328,7 @@ describe("nothing that a service gives out holds a secret", () => {
           provider.next(fault)
           const reply = yield* call("GET", `${credentials}/${id}/secret?waitSeconds=1`, { carries: true })
           // a refusal carries nothing
-          if (reply.status >= 300) outputs.set(`failure ${id}`, reply.text)
+          if (reply.status >= 300) outputs.set(`error ${id}`, reply.text)
           yield* call("GET", `${credentials}/${id}/explain`)
           yield* call("POST", `${credentials}/${id}/report`, { body: { generation: 1, status: 401 } })
           yield* call("POST", `${credentials}/${id}/refresh?waitSeconds=1`, { body: {} })
@@ -424,18 +446,18 @@ describe("nothing that a service gives out holds a secret", () => {
           { ADMIN_API_KEY: `${canaries.make("bad admin key")} ä` },
           { ENCRYPTION_KEYS: `other:${Crypto.randomBytes(32).toString("base64")}` }
         ]
-        for (const env of bad) {
+        for (const [index, env] of bad.entries()) {
           const failed = yield* Effect.either(Effect.timeout(service.restart(env), "40 seconds"))
-          outputs.set(`start with ${Object.keys(env).join()} ${failed._tag}`, String(failed))
+          outputs.set(`start ${index} with ${Object.keys(env).join()} ${failed._tag}`, String(failed))
         }
-        outputs.set("stdout", service.stdout)
-        outputs.set("stderr", service.stderr)
+        outputs.set("log stdout", service.stdout)
+        outputs.set("log stderr", service.stderr)
 
         assert.isAtLeast(exported, 1)
         assert.isAtLeast(canaries.count(), 40)
         assert.isAbove(service.stdout.length, 10_000)
         noHits(canaries, outputs)
-        yield* measured("canaries", { secrets: canaries.count(), encodings: 5, outputs: outputs.size, hits: 0 })
+        yield* searched(canaries, outputs)
       }),
     240_000
   )
@@ -480,15 +502,38 @@ describe("nothing that a service gives out holds a secret", () => {
             ({ id }) => id
           )
 
-        const one = yield* make()
+        for (const [body, replacement] of bodiesOf(canaries, canaries.make("header"))) {
+          const made = yield* call("POST", user("/credentials"), { body })
+          const id = textOf(made.json, "id")
+          for (const each of [call, other.call]) {
+            yield* each("GET", path(id))
+            yield* each("GET", `${path(id)}/secret`, { carries: true })
+            const lease = yield* each("POST", `${path(id)}/leases`, { body: { mode: "shared" }, carries: true })
+            canaries.learn("id of a lease", textOf(lease.json, "leaseId"))
+            yield* each("DELETE", `/v1/leases/${textOf(lease.json, "leaseId")}`)
+            yield* each("PUT", path(id), { body: replacement })
+            yield* each("GET", `${path(id)}/explain`)
+          }
+        }
+        const [one = ""] = yield* Effect.forEach(Array.from({ length: 5 }), make)
         yield* Effect.all(
           [call, other.call].map((each) => each("GET", `${path(one)}/secret`, { carries: true })),
           { concurrency: 2 }
         )
         const lease = yield* call("POST", `${path(one)}/leases`, { body: {}, carries: true })
+        canaries.learn("id of a lease", textOf(lease.json, "leaseId"))
         yield* other.call("POST", `${path(one)}/leases`, { body: { waitSeconds: 1 } })
         yield* call("DELETE", `/v1/leases/${textOf(lease.json, "leaseId")}`)
-        yield* call("POST", user("/oauth/fake/authorize"), { body: {}, carries: true })
+        const begun = yield* call("POST", user("/oauth/fake/authorize"), { body: {}, carries: true })
+        canaries.learn("state", textOf(begun.json, "state"))
+        const back = yield* Effect.orDie(
+          Browser.make().follow(textOf(begun.json, "authorizationUrl"), {
+            stopAt: (url) => url.href.startsWith(first.redirectUri)
+          })
+        )
+        canaries.learn("code", new URL(back.url).searchParams.get("code"))
+        // the login ends at the other server
+        yield* other.call("GET", `/oauth/callback${new URL(back.url).search}`, { key: null })
         const made = yield* call("POST", "/v1/api-keys", { body: { name: "n", scopes: ["read"] }, carries: true })
         canaries.learn("api key", textOf(made.json, "key"))
 
@@ -534,12 +579,42 @@ describe("nothing that a service gives out holds a secret", () => {
         learnOf(canaries, provider)
         for (const [index, service] of services.entries()) {
           yield* service.stop()
-          outputs.set(`server ${index}`, service.stdout + service.stderr)
+          outputs.set(`log ${index}`, service.stdout + service.stderr)
         }
-        outputs.set("all that Redis was told", Buffer.concat(said))
+
+        // the commands of an operator
+        const newKey = Crypto.randomBytes(32).toString("base64")
+        canaries.learn("new encryption key", newKey)
+        const run = (name: string, env: Readonly<Record<string, string | undefined>>, ...parameters: Array<string>) =>
+          Effect.promise(
+            () =>
+              new Promise<void>((resolve) => {
+                const given = { ...cluster.env, PATH: process.env["PATH"], ...env }
+                ChildProcess.execFile(
+                  process.execPath,
+                  ["dist/cli.js", ...parameters],
+                  { env: given },
+                  (_, out, err) => {
+                    outputs.set(`command ${name}`, out + err)
+                    resolve()
+                  }
+                )
+              })
+          )
+        const wrong = canaries.make("wrong database password")
+        const elsewhere = `postgres://user:${wrong}@127.0.0.1:${cluster.postgres.port}/nowhere`
+        const both = `k2:${newKey},${cluster.env["ENCRYPTION_KEYS"]}`
+        yield* run("rotate-keys without the key", { ENCRYPTION_KEYS: `k2:${newKey}` }, "rotate-keys")
+        yield* run("rotate-keys", { ENCRYPTION_KEYS: both }, "rotate-keys")
+        yield* run("rotate-keys elsewhere", { DATABASE_URL: elsewhere }, "rotate-keys")
+        yield* run("hold-back", { ENCRYPTION_KEYS: both }, "hold-back")
+        assert.match(String(outputs.get("command rotate-keys")), /Nothing is left under k1/)
+
+        outputs.set("redis: all that it was told", Buffer.concat(said))
         assert.isAbove(Buffer.concat(said).length, 1_000)
+        assert.isAtLeast(canaries.count(), 40)
         noHits(canaries, outputs)
-        yield* measured("canaries", { secrets: canaries.count(), encodings: 5, outputs: outputs.size, hits: 0 })
+        yield* searched(canaries, outputs)
       }),
     180_000
   )

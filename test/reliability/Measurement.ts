@@ -108,19 +108,17 @@ const failuresOf = ({ testResults }: Summary) =>
       .map(({ failureMessages, fullName }) => `${fullName}\n${failureMessages.join("\n").slice(0, 4_000)}`)
   ])
 
-/** The same in every test of a row; all other numbers are added up. */
-const constant = new Set(["encodings", "inputs of each"])
-
+/** What several tests of a row say: numbers are added up, but for the least of them. */
 const merged = (lines: ReadonlyArray<Values>): Values => {
-  const sums = new Map<string, string | number>()
+  const all = new Map<string, string | number>()
   for (const values of lines) {
     for (const [name, value] of Object.entries(values)) {
-      const before = sums.get(name)
-      const adds = typeof before === "number" && typeof value === "number" && !constant.has(name)
-      sums.set(name, adds ? before + value : value)
+      const before = all.get(name)
+      const join = name.startsWith("least ") ? Math.min : (one: number, other: number) => one + other
+      all.set(name, typeof before === "number" && typeof value === "number" ? join(before, value) : value)
     }
   }
-  return Object.fromEntries(sums)
+  return Object.fromEntries(all)
 }
 
 const said = (values: Values) =>
