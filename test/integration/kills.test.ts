@@ -19,7 +19,7 @@ const user = "ada"
 const isLong = process.env["KILLS"] !== undefined
 const kills = Number(process.env["KILLS"] ?? 4)
 /** Killed one beside the other; two more live on. */
-const victims = isLong ? 3 : 1
+const victims = isLong ? 6 : 1
 /** So many renewals are under way at each kill, by turns at either provider. */
 const atOnce = 4
 
@@ -235,6 +235,6 @@ describe("servers of several that are killed while they renew", () => {
           ...Object.fromEntries(Object.entries(count).toSorted(([one], [other]) => (one < other ? -1 : 1)))
         })
       }),
-    180_000 + kills * 8_000
+    180_000 + kills * 10_000
   )
 })

@@ -107,7 +107,7 @@ export const rows: ReadonlyArray<Row> = [
   {
     name: "kills",
     goal: "500 SIGKILLs, at least 200 between answer and save: 0 tokens lost where the provider has a grace, else each a recorded response_lost; 0 double spends",
-    minutes: 45,
+    minutes: 90,
     long: { ...kills, env: { KILLS: "500" } },
     quick: kills
   },
