@@ -2,7 +2,7 @@
  * Several servers over one Postgres and one Redis keep the promise that one server keeps: a rotating token is spent once,
  * whoever asks where, and a lease is a lease at every one of them.
  *
- * `READS` and `ROUNDS` set the size of the first test: `READS=1000 ROUNDS=20` is the long form.
+ * `READS` and `ROUNDS` set the size of the first test: `READS=1000 ROUNDS=100` is the long form.
  */
 import { assert, describe, it, layer } from "@effect/vitest"
 import * as Context from "effect/Context"
