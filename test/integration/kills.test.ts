@@ -58,13 +58,17 @@ describe("servers of several that are killed while they renew", () => {
       Effect.gen(function* () {
         const graced = yield* ScriptedProvider.make({ reuseGraceSeconds: 7_200 })
         const cluster = yield* Cluster.make({
-          servers: victims + 2,
+          servers: 0,
           proxied: true,
           more: [graced.definition("graced")],
           env: graced.environment("graced")
         })
         const providers = { strict: cluster.provider, graced }
-        const survivor = (index: number) => cluster.at(victims + (index % 2))
+        const services = yield* Effect.replicateEffect(cluster.start({ readyWithin: "5 minutes" }), victims + 2, {
+          concurrency: 2
+        })
+        const survivors = services.slice(victims).map(({ client }) => client)
+        const survivor = (index: number) => survivors[index % 2] ?? assert.fail()
         // so that each step of a renewal takes some of the moments
         yield* cluster.toPostgres.delay(3)
         for (const provider of Object.values(providers)) {
@@ -163,7 +167,7 @@ describe("servers of several that are killed while they renew", () => {
         })
 
         const trials = (yield* Effect.forEach(
-          cluster.services.slice(0, victims),
+          services.slice(0, victims),
           (victim, first) =>
             Effect.forEach(
               Array.from({ length: Math.ceil((kills - first) / victims) }, (_, turn) => first + turn * victims),
