@@ -421,7 +421,11 @@ describe("a granted answer", () => {
     // as some encoders write it, which is no JSON
     for (const bare of ["NaN", "Infinity", "-Infinity"]) {
       const body = JSON.stringify({ ...plain, note: `\\"NaN` }).replace("3600", bare)
-      assert.deepInclude(granted(answerOf(body)), { accessToken: "access", refreshToken: "refresh", lifetime: undefined })
+      assert.deepInclude(granted(answerOf(body)), {
+        accessToken: "access",
+        refreshToken: "refresh",
+        lifetime: undefined
+      })
     }
   })
 
