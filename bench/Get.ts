@@ -23,6 +23,18 @@ const bareRate = async (run: () => Promise<unknown>, callers: number, forMillis:
   return (1000 * runs) / (performance.now() - since)
 }
 
+const work = [
+  { callers: 1, different: 1 },
+  { callers: 16, different: 100 },
+  { callers: 16, different: 1 }
+]
+
+/** One after the other, and from the beginning again. */
+const taking = <A>(all: ReadonlyArray<A>) => {
+  let taken = 0
+  return () => all[taken++ % all.length] as A
+}
+
 export const measure = async (world: World.World): Promise<Report.Section> => {
   const options = await Effect.runPromise(world.library)
   const runtime = ManagedRuntime.make(Library.layer(options))
@@ -30,21 +42,31 @@ export const measure = async (world: World.World): Promise<Report.Section> => {
   try {
     const manager = await runtime.runPromise(CredentialsManager)
     const user = UserId.make("ada")
-    const { id } = await runtime.runPromise(manager.create(user, World.credential(world, 86_400)))
-    const get = manager.get(user, id)
+    const created = await runtime.runPromise(
+      Effect.forEach(Array.from({ length: 100 }), () => manager.create(user, World.credential(world, 86_400)))
+    )
+    const ids = created.map(({ id }) => id)
     const rows: Array<Report.Row> = []
     const millis = world.quick ? 400 : 2000
-    for (const callers of [1, 16]) {
+    for (const { callers, different } of work) {
+      const next = taking(ids.slice(0, different))
       const rates = {
-        get: () => runtime.runPromise(Library.rate(get, callers, millis)),
-        select: () => bareRate(() => pool.query(pointSelect, [user, id]), callers, millis)
+        get: () =>
+          runtime.runPromise(
+            Library.rate(
+              Effect.suspend(() => manager.get(user, next())),
+              callers,
+              millis
+            )
+          ),
+        select: () => bareRate(() => pool.query(pointSelect, [user, next()]), callers, millis)
       }
       await Turns.take(1, rates)
       const measured = await Turns.take(world.quick ? 3 : 9, rates)
       const here = Turns.median(measured.get)
       const base = Turns.median(measured.select)
       rows.push({
-        work: `get of a fresh token, ${callers === 1 ? "1 caller" : `${callers} callers`}`,
+        work: `get of a fresh token, ${callers === 1 ? "1 caller" : `${callers} callers`}, ${different === 1 ? "the same all the time" : `${different} by turns`}`,
         here: Report.perSecond(here),
         base: Report.perSecond(base),
         value: here / base,

@@ -27,16 +27,14 @@ export const measure = (world: World): Promise<ReadonlyArray<Report.Section>> =>
         LOG_FORMAT: "json"
       }
     })
-    const { accessToken, refreshToken } = world.provider.issue()
-    const { id } = yield* ok(
-      service.client.createCredential("ada", {
-        type: "oauth2",
-        provider: "fake",
-        accessToken,
-        refreshToken,
-        accessTokenExpiresAt: inAnHour()
-      })
-    )
+    const paths = yield* Effect.forEach(Array.from({ length: connections }), () => {
+      const { accessToken, refreshToken } = world.provider.issue()
+      const body = { type: "oauth2", provider: "fake", accessToken, refreshToken, accessTokenExpiresAt: inAnHour() }
+      return Effect.map(
+        ok(service.client.createCredential("ada", body)),
+        ({ id }) => `/v1/users/ada/credentials/${id}/secret`
+      )
+    })
     const made = yield* ok(service.client.createApiKey({ name: "bench", scopes: ["secret"] }))
     return yield* Effect.promise(async (): Promise<ReadonlyArray<Report.Section>> => {
       const key = randomBytes(32).toString("base64url")
@@ -46,10 +44,9 @@ export const measure = (world: World): Promise<ReadonlyArray<Report.Section>> =>
         Child.start("http/BareNode.js", { databaseUrl, key })
       ])
       try {
-        const path = `/v1/users/ada/credentials/${id}/secret`
         const millis = world.quick ? 700 : 3000
         const loadOn = (port: number, key: string) => async (): Promise<Result> => {
-          const target: Target = { port, path, key, connections, millis }
+          const target: Target = { port, paths, key, connections, millis }
           return JSON.parse(await load.ask(JSON.stringify(target)))
         }
         const targets = {
@@ -85,7 +82,7 @@ export const measure = (world: World): Promise<ReadonlyArray<Report.Section>> =>
         return [
           {
             title: "Reading a fresh token over HTTP",
-            how: `\`GET …/secret\` of \`node dist/main.js\` over Postgres, as it is started (each request logged), on ${connections} connections; the load comes from a process of its own. Beside it servers that check a bearer, do the same select and answer as much JSON: one of the platform's HttpApi, one of \`node:http\` alone. The first key is in the settings; one that was made is looked up in the database at each request, so that removing it works at once.`,
+            how: `\`GET …/secret\` of \`node dist/main.js\` over Postgres, as it is started (each request logged), on ${connections} connections, each for a credential of its own; the load comes from a process of its own. Beside it servers that check a bearer, do the same select and answer as much JSON: one of the platform's HttpApi, one of \`node:http\` alone. The first key is in the settings; one that was made is looked up in the database at each request, so that removing it works at once.`,
             rows: [
               row("GET secret, beside a bare HttpApi", "admin", "api", { atLeast: 0.8 }),
               row("GET secret, beside bare node:http", "admin", "node", { atLeast: 0.5 }),

@@ -8,7 +8,8 @@ import * as Turns from "../Turns.ts"
 
 export interface Target {
   readonly port: number
-  readonly path: string
+  /** Each connection asks for one of these. */
+  readonly paths: ReadonlyArray<string>
   readonly key: string
   readonly connections: number
   readonly millis: number
@@ -34,10 +35,12 @@ const endOf = (received: Buffer): number | undefined => {
 }
 
 const run = (target: Target): Promise<Result> => {
-  const request = `GET ${target.path} HTTP/1.1\r\nhost: 127.0.0.1\r\nauthorization: Bearer ${target.key}\r\n\r\n`
+  const requests = target.paths.map(
+    (path) => `GET ${path} HTTP/1.1\r\nhost: 127.0.0.1\r\nauthorization: Bearer ${target.key}\r\n\r\n`
+  )
   const since = performance.now()
   const times: Array<number> = []
-  const one = () =>
+  const one = (request = "") =>
     new Promise<void>((resolve, reject) => {
       const socket: Socket = connect(target.port, "127.0.0.1").setNoDelay(true)
       let received = Buffer.alloc(0)
@@ -61,7 +64,9 @@ const run = (target: Target): Promise<Result> => {
           resolve()
         })
     })
-  return Promise.all(Array.from({ length: target.connections }, one)).then(() => ({
+  return Promise.all(
+    Array.from({ length: target.connections }, (_, index) => one(requests[index % requests.length]))
+  ).then(() => ({
     perSecond: (1000 * times.length) / (performance.now() - since),
     p50: Turns.quantile(times, 0.5),
     p99: Turns.quantile(times, 0.99),
