@@ -161,18 +161,6 @@ describe("a due credential", () => {
 })
 
 describe("a refusal", () => {
-  it.effect("asks for a new login, and nothing is sent any more", () => {
-    const { layer, provider } = world()
-    return Effect.gen(function* () {
-      const id = yield* given()
-      provider.always(() => Effect.succeed(answer(400, { error: "invalid_grant" })))
-      assert.deepInclude(yield* Effect.flip(get(id)), { _tag: "NeedsReauth", reason: "grant_revoked" })
-      for (let count = 0; count < 20; count++) yield* Effect.flip(get(id, { refresh: count % 2 ? "force" : "auto" }))
-      assert.strictEqual(provider.spent.length, 1)
-      assert.deepInclude(yield* metadata(id), { status: "needs_reauth", statusReason: "grant_revoked", generation: 1 })
-    }).pipe(Effect.provide(layer))
-  })
-
   it.effect("leaves the access token to its time", () => {
     const { layer, provider } = world()
     return Effect.gen(function* () {
@@ -184,41 +172,6 @@ describe("a refusal", () => {
       yield* adjust("2 minutes")
       assert.strictEqual((yield* Effect.flip(get(id)))._tag, "NeedsReauth")
       assert.strictEqual(provider.spent.length, 1)
-    }).pipe(Effect.provide(layer))
-  })
-
-  it.effect("is confirmed once where the provider errs so in passing", () => {
-    const { layer, provider } = world({ provider: { invalidGrantMayPass: true } })
-    return Effect.gen(function* () {
-      const id = yield* given()
-      provider.next(() => Effect.succeed(answer(400, { error: "invalid_grant" })))
-      const reader = yield* Effect.fork(get(id))
-      yield* adjust("1 second")
-      assert.strictEqual(accessToken(yield* Fiber.join(reader)), "access-1")
-      assert.deepStrictEqual(provider.spent, ["refresh-0", "refresh-0"])
-    }).pipe(Effect.provide(layer))
-  })
-
-  it.effect("that comes after the user has connected anew changes nothing", () => {
-    const { layer, provider } = world()
-    return Effect.gen(function* () {
-      const manager = yield* CredentialsManager
-      const id = yield* given()
-      provider.next(() => Effect.delay(Effect.succeed(answer(400, { error: "invalid_grant" })), "1 second"))
-      const reader = yield* Effect.fork(get(id))
-      yield* settle
-      const now = yield* DateTime.now
-      yield* manager.update(userId, id, {
-        variant: {
-          type: "oauth2",
-          accessToken: Redacted.make("theirs"),
-          refreshToken: Redacted.make("theirs"),
-          accessTokenExpiresAt: DateTime.add(now, { hours: 1 })
-        }
-      })
-      yield* adjust("1 second")
-      assert.strictEqual(accessToken(yield* Fiber.join(reader)), "theirs")
-      assert.strictEqual((yield* metadata(id)).status, "active")
     }).pipe(Effect.provide(layer))
   })
 
@@ -443,30 +396,6 @@ describe("the answer", () => {
       yield* adjust("1 second")
       assert.strictEqual(accessToken(yield* Fiber.join(reader)), "access-1")
       assert.deepInclude(yield* metadata(id), { title: "renamed", generation: 3 })
-    }).pipe(Effect.provide(layer))
-  })
-
-  it.effect("that comes after the user has connected anew is kept, and theirs stays", () => {
-    const { layer, provider } = world()
-    return Effect.gen(function* () {
-      const manager = yield* CredentialsManager
-      const id = yield* given()
-      provider.next((spend) => Effect.delay(Effect.sync(spend), "1 second"))
-      const reader = yield* Effect.fork(get(id))
-      yield* settle
-      const now = yield* DateTime.now
-      yield* manager.update(userId, id, {
-        variant: {
-          type: "oauth2",
-          accessToken: Redacted.make("theirs"),
-          refreshToken: Redacted.make("theirs-too"),
-          accessTokenExpiresAt: DateTime.add(now, { hours: 1 })
-        }
-      })
-      yield* adjust("1 second")
-      assert.strictEqual(accessToken(yield* Fiber.join(reader)), "theirs")
-      assert.strictEqual((yield* Effect.flatMap(Receipts, (receipts) => receipts.all)).length, 1)
-      assert.deepStrictEqual(yield* Effect.flatMap(Store, (store) => store.openAttempts), [])
     }).pipe(Effect.provide(layer))
   })
 

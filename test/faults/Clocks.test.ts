@@ -4,7 +4,7 @@ import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
-import { ok, refused } from "../servers/Client.ts"
+import { type Client, ok, refused } from "../servers/Client.ts"
 import * as Cluster from "../servers/Cluster.ts"
 import { Fault } from "../servers/ScriptedProvider.ts"
 import type * as Service from "../servers/Service.ts"
@@ -36,7 +36,8 @@ class Skewed extends Context.Tag("test/SkewedServers")<
 const servers = Layer.scoped(
   Skewed,
   Effect.gen(function* () {
-    const cluster = yield* Cluster.make({ servers: 1 })
+    // a token that outlives the hour by which a clock is wrong
+    const cluster = yield* Cluster.make({ servers: 1, provider: { accessTokenSeconds: 10 * hour } })
     const start = (seconds: number) =>
       cluster.start({
         command: [process.execPath, "--import", `data:text/javascript,${encodeURIComponent(skew)}`, "dist/main.js"],
@@ -47,6 +48,8 @@ const servers = Layer.scoped(
   }).pipe(Effect.orDie)
 )
 
+const lasting = () => ({ accessTokenExpiresAt: Cluster.inSeconds(10 * hour) })
+
 /** What a busy machine adds. */
 const slack = 2_000
 
@@ -56,49 +59,62 @@ const assertTook = (took: number, millis: number) => {
 }
 
 const cases = (["an hour ahead", "an hour behind"] as const).flatMap((way) => [
-  ...Faults.each(
+  ...Faults.together(
     way,
     "its waits end in time, and who holds a lease holds it as long as at any other server",
-    (operation) =>
-      Effect.gen(function* () {
-        const { cluster, [way]: wrong } = yield* Skewed
-        const right = cluster.at(0)
+    Effect.gen(function* () {
+      const { cluster, [way]: wrong } = yield* Skewed
+      const { at, provider } = cluster
 
-        // a renewal that takes longer than the wait
-        const slow = yield* cluster.create(user, { accessTokenExpiresAt: Cluster.inSeconds(-2 * hour) })
-        const arrived = cluster.provider.ledger.length + 1
-        cluster.provider.next(Fault.slow({ after: "4 seconds" }))
-        const asked = yield* Effect.fork(ok(request(operation, right, user, slow.id)))
-        yield* cluster.provider.awaitLedger((ledger) => ledger.length >= arrived)
-        const [waited, told] = yield* Cluster.timed(
-          refused(request(operation, wrong.client, user, slow.id, { waitSeconds: 1 }))
-        )
-        assert.strictEqual(told.body._tag, "LockTimeout")
-        assertTook(waited, 1_000)
-        assert.strictEqual((yield* Fiber.join(asked)).generation, 2)
-        assert.lengthOf(cluster.provider.ledger, arrived)
+      // a renewal that takes longer than the wait
+      const arrived = provider.ledger.length + 3
+      provider.next(...Faults.operations.map(() => Fault.slow({ after: "4 seconds" })))
+      yield* atOnce((operation) =>
+        Effect.gen(function* () {
+          const { id } = yield* cluster.create(user, { accessTokenExpiresAt: Cluster.inSeconds(-2 * hour) })
+          const asked = yield* Effect.fork(ok(request(operation, at(0), user, id)))
+          yield* provider.awaitLedger((ledger) => ledger.length >= arrived)
+          const [waited, told] = yield* Cluster.timed(
+            refused(request(operation, wrong.client, user, id, { waitSeconds: 1 }))
+          )
+          assert.strictEqual(told.body._tag, "LockTimeout")
+          assertTook(waited, 1_000)
+          assert.strictEqual((yield* Fiber.join(asked)).generation, 2)
+        })
+      )
+      assert.lengthOf(provider.ledger, arrived)
 
-        // leases of either, contended for at the other; the token outlives the hour that the clock is wrong
-        const { id } = yield* cluster.create(user, { accessTokenExpiresAt: Cluster.inSeconds(10 * hour) })
-        let fence = 0
-        for (const [holder, other] of [
-          [wrong.client, right],
-          [right, wrong.client]
-        ] as const) {
-          const lease = yield* ok(holder.acquire(user, id, { ttlSeconds: 3, waitSeconds: 10 }))
-          assert.isAbove(lease.fencingToken, fence)
+      // leases of either, contended for at the other by each operation that waits for holders
+      const leased = ([holder, other]: readonly [Client, Client]) =>
+        Effect.gen(function* () {
+          const { id } = yield* cluster.create(user, lasting())
+          const lease = yield* ok(holder.acquire(user, id, { ttlSeconds: 3 }))
+          assert.strictEqual((yield* ok(request("get", other, user, id))).generation, 1)
           assert.strictEqual((yield* refused(other.acquire(user, id, { waitSeconds: 0 }))).body._tag, "LockTimeout")
-          const [took, next] = yield* Cluster.timed(ok(other.acquire(user, id, { waitSeconds: 10 })))
-          // some of it has passed by now
-          assert.isAtLeast(took, 1_000)
-          assert.isAtMost(took, 3_000 + slack)
+          const early = yield* refused(request("refresh", other, user, id, { waitSeconds: 1 }))
+          assert.strictEqual(early.body._tag, "LockTimeout")
+          const [[took, next], [refreshed]] = yield* Effect.all(
+            [
+              Cluster.timed(ok(other.acquire(user, id, { waitSeconds: 10, ttlSeconds: 1 }))),
+              Cluster.timed(ok(request("refresh", other, user, id, { waitSeconds: 10 })))
+            ],
+            { concurrency: 2 }
+          )
+          // some of the three seconds has passed by now
+          assert.isAtLeast(Math.min(took, refreshed), 500)
+          assert.isAtMost(Math.max(took, refreshed), 4_000 + slack)
           assert.isAbove(next.fencingToken, lease.fencingToken)
           assert.strictEqual((yield* refused(holder.renewLease(lease.leaseId))).body._tag, "LeaseLost")
-          yield* ok(holder.releaseLease(next.leaseId))
-          fence = next.fencingToken
-        }
-        assert.strictEqual(cluster.provider.reuses, 0)
-      })
+        })
+      yield* Effect.all(
+        [
+          [wrong.client, at(0)],
+          [at(0), wrong.client]
+        ].map(([holder = at(0), other = at(0)]) => leased([holder, other])),
+        { concurrency: 2 }
+      )
+      assert.strictEqual(provider.reuses, 0)
+    })
   ),
   ...Faults.together(
     way,

@@ -7,9 +7,6 @@ import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
-import * as Scope from "effect/Scope"
-import * as Fs from "node:fs/promises"
-import * as Path from "node:path"
 import { type Answer, ok, refused } from "../servers/Client.ts"
 import * as Cluster from "../servers/Cluster.ts"
 
@@ -102,11 +99,6 @@ const postgresOutages: ReadonlyArray<Outage> = [
   }
 ]
 
-const receiptsOf = (dataDir: string) =>
-  Effect.promise(async () =>
-    (await Fs.readdir(Path.join(dataDir, "receipts"))).filter((file) => file.endsWith(".receipt"))
-  )
-
 class Two extends Context.Tag("test/TwoServers")<Two, Cluster.Cluster>() {}
 
 layer(Layer.scoped(Two, Effect.orDie(Cluster.make({ servers: 2, proxied: true }))), {
@@ -184,107 +176,6 @@ layer(Layer.scoped(Two, Effect.orDie(Cluster.make({ servers: 2, proxied: true })
           yield* end(["503 StoreUnavailable"])
         }),
       150_000
-    )
-
-    it.scoped(
-      "away when the answer comes: the tokens are handed out and spooled, and stored later, also by another server",
-      () =>
-        Effect.gen(function* () {
-          const cluster = yield* Two
-          const { postgres, provider } = cluster
-          const [first] = cluster.services
-          if (first === undefined) return
-          const before = { refreshes: provider.refreshes, attempts: yield* cluster.attempts }
-          for (const dies of [false, true]) {
-            const { id } = yield* cluster.create(user)
-            provider.next({ onProcessed: postgres.stop("crash") })
-            const { accessToken } = yield* ok(cluster.at(0).secret(user, id))
-            assert.isTrue(provider.isLive(accessToken ?? ""))
-            assert.lengthOf(yield* receiptsOf(first.dataDir), 1)
-            if (dies) yield* first.stop(0)
-            yield* postgres.start
-            const stored = Effect.filterOrFail(
-              ok(cluster.at(1).get(user, id)),
-              ({ generation }) => generation === 2,
-              () => "not yet"
-            )
-            yield* Cluster.eventually(stored, "30 seconds")
-            assert.strictEqual((yield* ok(cluster.at(1).secret(user, id))).accessToken, accessToken)
-            yield* Cluster.eventually(
-              Effect.filterOrFail(
-                receiptsOf(first.dataDir),
-                (files) => files.length === 0,
-                () => "not yet"
-              ),
-              "30 seconds"
-            )
-          }
-          assert.deepStrictEqual(
-            (yield* cluster.attempts).slice(before.attempts.length).map(({ outcome }) => outcome),
-            ["saved", "saved"]
-          )
-          assert.strictEqual(provider.refreshes, before.refreshes + 2)
-          yield* first.restart()
-        }),
-      120_000
-    )
-  })
-
-  describe("an answer to a COMMIT that is lost", () => {
-    it.scoped(
-      "of the attempt or of the save, by a reset or in silence: it is read back, nothing is lost or spent twice",
-      () =>
-        Effect.gen(function* () {
-          const cluster = yield* Two
-          const { provider, toPostgres } = cluster
-          const losing = (how: "reset" | "silence", until: Effect.Effect<unknown>) =>
-            Effect.zipRight(
-              toPostgres.loseCommits(how),
-              Effect.forkScoped(Effect.zipRight(until, toPostgres.loseCommits("none")))
-            )
-          const lost = (before: number) =>
-            Cluster.eventually(
-              Effect.filterOrFail(
-                Effect.sync(toPostgres.lost),
-                (count) => count > before,
-                () => "not yet"
-              )
-            )
-          const scope = yield* Effect.scope
-          for (const how of ["reset", "silence"] as const) {
-            for (const which of ["attempt", "save"] as const) {
-              const { id } = yield* cluster.create(user)
-              const before = {
-                refreshes: provider.refreshes,
-                lost: toPostgres.lost(),
-                attempts: yield* cluster.attempts
-              }
-              const lose = Scope.extend(losing(how, lost(before.lost)), scope)
-              if (which === "attempt") yield* lose
-              else provider.next({ onProcessed: lose })
-              const { accessToken } = yield* ok(cluster.at(0).secret(user, id, { waitSeconds: 30 }))
-              assert.isTrue(provider.isLive(accessToken ?? ""))
-              const read = yield* Cluster.eventually(
-                Effect.filterOrFail(
-                  ok(cluster.at(1).secret(user, id, { refresh: "never" })),
-                  ({ generation }) => generation === 2,
-                  () => "not yet"
-                ),
-                "20 seconds"
-              )
-              assert.strictEqual(read.accessToken, accessToken)
-              assert.strictEqual(toPostgres.lost(), before.lost + 1)
-              assert.strictEqual(provider.refreshes, before.refreshes + 1)
-              const all = yield* cluster.attempts
-              assert.deepStrictEqual(
-                all.slice(before.attempts.length).map(({ outcome }) => outcome),
-                ["saved"]
-              )
-            }
-          }
-          assert.strictEqual(provider.reuses, 0)
-        }),
-      120_000
     )
   })
 })

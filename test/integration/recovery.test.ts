@@ -16,40 +16,6 @@ const processes = (cluster: Cluster.Cluster) =>
 
 describe("a server that is killed between the provider's answer and the save", () => {
   it.scopedLive(
-    "is followed by one probe of all the others together, and the loss is recorded",
-    () =>
-      Effect.gen(function* () {
-        const cluster = yield* Cluster.make({ servers: 3 })
-        const [first] = cluster.services
-        if (first === undefined) return
-        const { id } = yield* cluster.create(user)
-        cluster.provider.next({ onProcessed: first.kill("SIGKILL") })
-        yield* Effect.ignore(first.client.secret(user, id))
-        yield* first.exited
-        // what it held in Redis is over long before its attempt is
-        const early = yield* refused(cluster.at(1).secret(user, id, { waitSeconds: 15 }))
-        assert.deepInclude(early.body, { _tag: "LockTimeout" })
-        const told = yield* Effect.all(
-          Array.from({ length: 20 }, (_, index) =>
-            refused(cluster.at(1 + (index % 2)).secret(user, id, { waitSeconds: 90 }))
-          ),
-          { concurrency: "unbounded" }
-        )
-        const [lost, probe, ...more] = yield* cluster.attempts
-        assert.deepStrictEqual(more, [])
-        for (const { body } of told) {
-          assert.deepInclude(body, { _tag: "NeedsReauth", reason: "response_lost", attemptId: lost?.id })
-        }
-        assert.deepInclude(lost, { outcome: "probed" })
-        assert.deepInclude(probe, { outcome: "lost", probe_of: lost?.id ?? "" })
-        assert.notStrictEqual(probe?.process_id, lost?.process_id)
-        assert.strictEqual(cluster.provider.refreshes, 2)
-        assert.strictEqual(cluster.provider.spends, 1)
-      }),
-    180_000
-  )
-
-  it.scopedLive(
     "leaves an answer that it kept to the others, although its disk is gone with it",
     () =>
       Effect.gen(function* () {
