@@ -6,8 +6,6 @@ import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import type * as Scope from "effect/Scope"
-import * as Fs from "node:fs/promises"
-import * as Path from "node:path"
 import { CredentialId, UserId } from "../../src/Credential.ts"
 import { credentialKey, LockService } from "../../src/LockService.ts"
 import * as LockServiceRedis from "../../src/LockService/Redis.ts"
@@ -214,11 +212,6 @@ const postgresBefore = Faults.together(
   })
 )
 
-const receiptsOf = (dataDir: string) =>
-  Effect.promise(async () =>
-    (await Fs.readdir(Path.join(dataDir, "receipts"))).filter((file) => file.endsWith(".receipt"))
-  )
-
 const postgresAfter = [false, true].flatMap((dies) =>
   Faults.together(
     "Postgres down after the answer",
@@ -252,7 +245,7 @@ const postgresAfter = [false, true].flatMap((dies) =>
       assert.isTrue(cluster.provider.isLive(handedOut[0] ?? ""))
       yield* Cluster.eventually(
         Effect.filterOrFail(
-          receiptsOf(first.dataDir),
+          Cluster.receiptsOf(first.dataDir),
           (files) => files.length === 3,
           () => "not yet"
         )
@@ -263,7 +256,7 @@ const postgresAfter = [false, true].flatMap((dies) =>
       assert.includeMembers(tokens, handedOut)
       yield* Cluster.eventually(
         Effect.filterOrFail(
-          receiptsOf(first.dataDir),
+          Cluster.receiptsOf(first.dataDir),
           (files) => files.length === 0,
           () => "not yet"
         ),

@@ -232,10 +232,6 @@ const named = <R>(cases: ReadonlyArray<Case<R>>, test: (name: string, one: Case<
 /** Tests in which an hour passes when they say so. */
 export const play = (cases: ReadonlyArray<Case>) => named(cases, (name, { run }) => it.scoped(name, () => run))
 
-/** Tests in real time, which take no longer than `millis`. */
-export const playLive = (cases: ReadonlyArray<Case>, millis: number) =>
-  named(cases, (name, { run }) => it.scopedLive(name, () => run, millis))
-
 /** Tests in real time over servers that they share. */
 export const playOver = <R>(
   name: string,

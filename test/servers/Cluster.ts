@@ -6,6 +6,8 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
 import * as Crypto from "node:crypto"
+import * as Fs from "node:fs/promises"
+import * as Path from "node:path"
 import * as RedisClient from "../../src/Redis.ts"
 import type * as Client from "./Client.ts"
 import { ok } from "./Client.ts"
@@ -157,6 +159,12 @@ export const eventually = <A, E, R>(
     )
     return again
   })
+
+/** The answers that are spooled in a server's `DATA_DIR`. */
+export const receiptsOf = (dataDir: string) =>
+  Effect.promise(async () =>
+    (await Fs.readdir(Path.join(dataDir, "receipts"))).filter((file) => file.endsWith(".receipt"))
+  )
 
 /** For how many milliseconds the exclusive hold that lasts longest goes on unless renewed; 0 when there is none. */
 export const holdMillis = (redis: Redis.Redis) =>
