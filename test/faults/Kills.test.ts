@@ -8,7 +8,7 @@ import * as Cluster from "../servers/Cluster.ts"
 import * as ScriptedProvider from "../servers/ScriptedProvider.ts"
 import * as Faults from "./Faults.ts"
 import { atOnce, request } from "./Operations.ts"
-import { openAttempts, requestsFor, spent, type Three, three, untilOpen, user, victimOf } from "./Victim.ts"
+import { openAttempts, patiently, requestsFor, spent, type Three, three, untilOpen, user, victimOf } from "./Victim.ts"
 
 class Two extends Context.Tag("test/TwoServers")<
   Two,
@@ -69,25 +69,29 @@ const killed = Faults.together(
         // what the dead one held in Redis is over long before its attempts are
         atOnce((operation) => {
           const one = answered.find((credential) => credential.operation === operation)
-          return refused(request(operation, cluster.at(1), user, one?.id ?? "", { waitSeconds: 15 }))
+          return refused(patiently(request(operation, cluster.at(1), user, one?.id ?? "", { waitSeconds: 15 })))
         }),
         Effect.forEach(
           graced,
-          ({ id, operation }) => Cluster.timed(ok(request(operation, cluster.at(0), user, id, { waitSeconds: 60 }))),
+          ({ id, operation }) =>
+            Cluster.timed(ok(patiently(request(operation, cluster.at(0), user, id, { waitSeconds: 60 })))),
           { concurrency: "unbounded" }
         ),
         Effect.forEach(
           answered.flatMap((one) => Array.from({ length: 6 }, (_, index) => ({ ...one, index }))),
           ({ id, index, operation }) =>
-            Effect.map(refused(request(operation, cluster.at(index), user, id, { waitSeconds: 200 })), ({ body }) => ({
-              id,
-              body
-            })),
+            Effect.map(
+              refused(patiently(request(operation, cluster.at(index), user, id, { waitSeconds: 200 }))),
+              ({ body }) => ({
+                id,
+                body
+              })
+            ),
           { concurrency: "unbounded" }
         ),
         Effect.forEach(
           unsent,
-          ({ id, operation }) => ok(request(operation, cluster.at(1), user, id, { waitSeconds: 200 })),
+          ({ id, operation }) => ok(patiently(request(operation, cluster.at(1), user, id, { waitSeconds: 200 }))),
           { concurrency: "unbounded" }
         )
       ],

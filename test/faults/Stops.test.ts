@@ -9,7 +9,7 @@ import { ok, refused } from "../servers/Client.ts"
 import * as Cluster from "../servers/Cluster.ts"
 import * as Faults from "./Faults.ts"
 import { request } from "./Operations.ts"
-import { requestsFor, spent, type Three, three, untilOpen, user, victimOf } from "./Victim.ts"
+import { patiently, requestsFor, spent, type Three, three, untilOpen, user, victimOf } from "./Victim.ts"
 
 class Two extends Context.Tag("test/TwoServers")<Two, Cluster.Cluster>() {}
 
@@ -53,7 +53,7 @@ const stopped = Faults.together(
     // its locks are over, its attempts are not
     const early = yield* Effect.forEach(
       inHand,
-      ({ id, operation }) => refused(request(operation, cluster.at(0), user, id, { waitSeconds: 3 })),
+      ({ id, operation }) => refused(patiently(request(operation, cluster.at(0), user, id, { waitSeconds: 3 }))),
       { concurrency: "unbounded" }
     )
     for (const { body } of early) assert.strictEqual(body._tag, "LockTimeout")

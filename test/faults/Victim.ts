@@ -1,5 +1,6 @@
 /** What befalls one of three servers while it renews: one kill, or one stop, befalls all operations at once. */
 import * as Effect from "effect/Effect"
+import type { Answer, ConnectionError } from "../servers/Client.ts"
 import * as Cluster from "../servers/Cluster.ts"
 import * as Proxy from "../servers/Proxy.ts"
 import type * as ScriptedProvider from "../servers/ScriptedProvider.ts"
@@ -50,4 +51,15 @@ export const untilOpen = (cluster: Cluster.Cluster, count: number) =>
       (open) => open.length === count,
       () => "not yet"
     )
+  )
+
+/** Asked again while the database takes too long to answer, as it does on a busy machine. */
+export const patiently = <A>(call: Effect.Effect<Answer<A>, ConnectionError>) =>
+  Cluster.eventually(
+    Effect.filterOrFail(
+      call,
+      ({ status }) => status !== 503,
+      () => "not yet"
+    ),
+    "30 seconds"
   )
