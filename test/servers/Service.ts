@@ -33,7 +33,7 @@ export interface Options {
   readonly adminApiKey?: string
   /** Default: a free one; `reserve` tells it beforehand. */
   readonly port?: number
-  /** How long the service may take to answer `/readyz` with 200. Default: 30 seconds. */
+  /** How long the service may take to answer `/readyz` with 200. Default: 60 seconds. */
   readonly readyWithin?: Duration.DurationInput
   /** Default: `node dist/main.js`. */
   readonly command?: ReadonlyArray<string>
@@ -187,7 +187,7 @@ export const start = (options: Options = {}): Effect.Effect<Service, ServiceErro
     const failure = (reason: string) => new ServiceError({ reason, output: `${stdout}${stderr}` })
 
     const ready = Effect.suspend(() => {
-      const within = options.readyWithin ?? "30 seconds"
+      const within = options.readyWithin ?? "60 seconds"
       const poll = isReady(url).pipe(
         Effect.tap((is) => (is ? Effect.void : Effect.sleep("20 millis"))),
         Effect.repeat({ until: (is) => is }),
