@@ -313,9 +313,11 @@ const hotTenant = Faults.together(
     // many wait for one slow exchange, at the same two servers
     const seen = counting(cluster)
     const hot = yield* cluster.create("hot")
-    cluster.provider.next(Fault.slow({ after: "30 seconds" }))
+    cluster.provider.next(Fault.slow({ after: "50 seconds" }))
     const waiting = yield* Effect.fork(
-      inParallel(90, (index) => Effect.ignore(request(of(index), cluster.at(index % 2), "hot", hot.id)))
+      inParallel(90, (index) =>
+        Effect.ignore(request(of(index), cluster.at(index % 2), "hot", hot.id, { waitSeconds: 55 }))
+      )
     )
     yield* seen.until(1)
     const beside = [yield* round, yield* round]
