@@ -343,5 +343,5 @@ Faults.playOver(
     ...hotTenant,
     ...keyMissing
   ],
-  90_000
+  150_000
 )
