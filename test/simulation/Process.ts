@@ -95,41 +95,54 @@ const watched = (locks: LockService["Type"], machine: Machine, around: Surroundi
   })
 }
 
-const ports = (machine: Machine, folder: Spool.Folder, around: Surroundings) => {
-  const { database, provider, redis } = around
-  const handler = provider.handler(machine)
-  const { definition } = provider
-  const connected = Layer.succeed(Redis, redis.connect(machine))
-  const sealing = Layer.succeed(Cipher, Sealing.cipher)
+/** What a process is made of, in the order in which it is made. */
+const parts = (machine: Machine, folder: Spool.Folder, around: Surroundings) => {
+  const { database } = around
   const spool = Spool.make(folder, machine, around.spoolFailing)
-  const receipts = Receipts.layer(
-    around.secondCopy
-      ? Effect.map(ReceiptsInRedis.make, (copy) => SecondCopy.make(spool, copy))
-      : Effect.as(Redis, spool)
-  )
-  const locks = Layer.effect(
-    LockService,
-    Effect.map(LockService, (known) => watched(known, machine, around))
-  ).pipe(Layer.provide(RedisLocks.layer()))
-  return Layer.mergeAll(
+  const kept = around.secondCopy
+    ? Effect.map(ReceiptsInRedis.make, (copy) => SecondCopy.make(spool, copy))
+    : Effect.succeed(spool)
+  return [
     Store.layer(Effect.succeed(database.driver(machine))),
-    receipts,
-    locks,
+    Receipts.layer(kept),
+    RedisLocks.layer(),
     Processes.layer(Effect.succeed(database.heartbeats(machine)), { interval: "5 seconds" }),
     CircuitBreaker.layer(Effect.succeed(database.circuits(machine))),
-    Layer.succeed(
+    Layer.effect(
+      LockService,
+      Effect.map(LockService, (known) => watched(known, machine, around))
+    ),
+    Leases.layer,
+    Revocations.layer,
+    Attempts.layer({ exchangeTimeout }),
+    Renewal.layer({ holderWait: "40 seconds", yieldsFor: "10 seconds" }),
+    Lending.layer,
+    Deletion.layer,
+    CredentialsManager.layer,
+    ...(around.sweeps ? [Recovery.layer, Sweeper.layer({ interval: "10 seconds" })] : [])
+  ] as ReadonlyArray<Layer.Layer<never, unknown>>
+}
+
+/** What is the same in all processes, or has nothing to be made. */
+const given = (machine: Machine, { leases, provider, redis }: Surroundings): Context.Context<never> => {
+  const handler = provider.handler(machine)
+  const { definition } = provider
+  return Context.empty().pipe(
+    Context.add(Cipher, Sealing.cipher),
+    Context.add(Redis, redis.connect(machine)),
+    Context.add(
       AuditLog,
       AuditLog.of({
         append: ({ detail, kind }) => Effect.sync(() => machine.tell(() => `audit: ${kind} ${detail ?? ""}`)),
         recent: () => Effect.succeed([])
       })
     ),
-    Layer.succeed(LeaseStore, around.leases),
-    Layer.succeed(AuthorizationStore, {
+    Context.add(LeaseStore, leases),
+    Context.add(AuthorizationStore, {
       prune: Effect.void,
       removeUser: () => Effect.void
     } as unknown as AuthorizationStore["Type"]),
-    Layer.succeed(
+    Context.add(
       ProviderCatalogue,
       ProviderCatalogue.of({
         get: () => Effect.succeed(definition),
@@ -137,7 +150,7 @@ const ports = (machine: Machine, folder: Spool.Folder, around: Surroundings) => 
         all: [definition]
       })
     ),
-    Layer.succeed(
+    Context.add(
       HandlerRegistry,
       HandlerRegistry.of({
         forLogin: () => Effect.succeed(handler),
@@ -145,25 +158,8 @@ const ports = (machine: Machine, folder: Spool.Folder, around: Surroundings) => 
         isConfigured: () => true
       })
     )
-  ).pipe(Layer.provide(sealing), Layer.provide(connected))
+  ) as Context.Context<never>
 }
-
-const useCases = (sweeps: boolean) => {
-  const renewals = Renewal.layer({ holderWait: "40 seconds", yieldsFor: "10 seconds" }).pipe(
-    Layer.provideMerge(Attempts.layer({ exchangeTimeout }))
-  )
-  const shared = Layer.mergeAll(Leases.layer, Revocations.layer, renewals)
-  const background = sweeps
-    ? Sweeper.layer({ interval: "10 seconds" }).pipe(Layer.provide(Recovery.layer))
-    : Layer.empty
-  return Layer.merge(
-    CredentialsManager.layer.pipe(Layer.provide(Deletion.layer), Layer.provide(Lending.layer)),
-    background
-  ).pipe(Layer.provide(shared))
-}
-
-const withSweeper = useCases(true)
-const withoutSweeper = useCases(false)
 
 export interface Started {
   readonly manager: CredentialsManager.CredentialsManager["Type"]
@@ -171,14 +167,36 @@ export interface Started {
   readonly close: Effect.Effect<void>
 }
 
-/** Starts the use cases in a process; fails when its store or its locks are out of reach. */
+type Part = { readonly _op_layer: string; readonly effect: Effect.Effect<Context.Context<never>, unknown, Scope.Scope> }
+
+/**
+ * What makes a part. `Layer.build` with its memory, its fibers and a scope for each would take three times as long as all
+ * that a schedule is about.
+ */
+const effectOf = (part: Layer.Layer<never, unknown>): Part["effect"] => {
+  const { _op_layer, effect } = part as unknown as Part
+  if (_op_layer !== "FromEffect" && _op_layer !== "Scoped")
+    throw new Error(`a part that is made of others: ${_op_layer}`)
+  return effect
+}
+
+/** Starts the use cases in a process, one part after the other; fails when its store or its locks are out of reach. */
 export const start = (machine: Machine, folder: Spool.Folder, around: Surroundings): Effect.Effect<Started, unknown> =>
   Effect.gen(function* () {
     const scope = yield* Scope.make()
-    const layer = Layer.provideMerge(around.sweeps ? withSweeper : withoutSweeper, ports(machine, folder, around))
-    const built = yield* Layer.buildWithScope(layer, scope).pipe(
-      Effect.tapErrorCause((cause) => Scope.close(scope, Exit.failCause(cause)))
-    )
+    const made = yield* parts(machine, folder, around)
+      .reduce<Effect.Effect<Context.Context<never>, unknown, Scope.Scope>>(
+        (before, part) =>
+          Effect.flatMap(before, (context) =>
+            Effect.map(Effect.provide(effectOf(part), context), (built) => Context.merge(context, built))
+          ),
+        Effect.succeed(given(machine, around))
+      )
+      .pipe(
+        Scope.extend(scope),
+        Effect.tapErrorCause((cause) => Scope.close(scope, Exit.failCause(cause)))
+      )
+    const built = made as Context.Context<Processes.Processes | CredentialsManager.CredentialsManager>
     around.witness.started(machine, Context.get(built, Processes.Processes).id)
     return {
       manager: Context.get(built, CredentialsManager.CredentialsManager),

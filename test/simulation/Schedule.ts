@@ -191,9 +191,15 @@ class Run {
       this.folders.delete(folder)
       this.#folders[at] = undefined
     }
-    this.world.after(after, undefined, () => this.boot(place, at))
+    this.#booting++
+    this.world.after(after, undefined, () => {
+      this.#booting--
+      this.boot(place, at)
+    })
   }
 
+  /** How many are to be started again. */
+  #booting = 0
   readonly #folders: Array<Folder | undefined> = []
 
   boot(place: Place, at: number): void {
@@ -415,8 +421,9 @@ class Run {
     }
     this.world.runUntil(200 + length)
     this.#heal()
-    const isCalm = this.scenario.kind === "calm" || this.scenario.kind === "contention"
-    this.world.runUntil(this.world.now + (isCalm ? 3_000 : 40_000))
+    // what was begun ends, who is to come back is there, and the sweeper has had a round
+    this.world.runUntil(this.world.now + (this.scenario.sweeps ? 12_000 : 3_000))
+    this.#runWhile(40_000, () => this.unfinished.size > 0 || this.#booting > 0)
     this.#askOnceMore()
     this.#runWhile(150_000, () => this.unfinished.size > 0)
     this.#judge()
@@ -456,6 +463,8 @@ class Run {
     }
     this.#runWhile(60_000, () => world.pending > 0)
     if (fails()) return
+    // what those had that died lately has an end of its own
+    world.runUntil(world.now + Math.max(0, 15_000 - this.witness.calmFor()))
     for (const { machine, what } of this.unfinished.values()) {
       if (!machine.isGone) world.violation(`${machine.name} ${what}, and never comes to an end`)
     }

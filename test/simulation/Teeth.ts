@@ -307,7 +307,7 @@ export const teeth: ReadonlyArray<Tooth> = [
   },
   {
     name: "an interruption gives back what was granted",
-    edits: [{ file: "LockService/Wait.js", find: "this.#line.giveBack(this.#holder);", put: "" }],
+    edits: [{ file: "LockService/Wait.js", find: "this.#line.giveBack(this.#holder);", put: ";" }],
     kinds: ["contention", "calm"]
   },
   {

@@ -40,7 +40,7 @@ export const play = async (options: Options): Promise<Summary> => {
   const thread = async (): Promise<void> => {
     const worker = new Worker(new URL("./Worker.js", import.meta.url), {
       workerData: { edits: options.tooth?.edits ?? [] },
-      resourceLimits: { maxYoungGenerationSizeMb: 96 }
+      resourceLimits: { maxYoungGenerationSizeMb: 192 }
     })
     try {
       while (!isOver && next < seeds.length) {

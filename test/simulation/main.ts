@@ -2,7 +2,7 @@
  * `npm run simulate`: plays schedules.
  *
  * - `--seed N`: the one of this seed, and everything that happened
- * - `--schedules N [--from N]`: so many, in all cores; the seeds of those that went wrong
+ * - `--schedules N [--from N]`: so many, in all cores; the seeds of those that went wrong, and how the first one ended
  * - `--teeth [text]`: takes each protection (whose name has that text, or is `=text`) away, until that is seen
  * - `--json`: the result as one line of JSON
  */
@@ -11,6 +11,7 @@ import * as Scenario from "./Scenario.ts"
 import { play } from "./Schedule.ts"
 import { teeth, type Tooth } from "./Teeth.ts"
 import * as Threads from "./Threads.ts"
+import type { Line } from "./World.ts"
 
 const { positionals, values } = parseArgs({
   allowPositionals: true,
@@ -25,14 +26,21 @@ const { positionals, values } = parseArgs({
 
 const say = (text: string): void => void process.stdout.write(`${text}\n`)
 
+/** So much of a timeline is shown where nobody asked for all of it. */
+const lastLines = 40
+
 const from = Number(values.from)
 const schedules = Number(values.schedules)
 const seconds = (since: number) => ((performance.now() - since) / 1000).toFixed(1)
 
+const show = (lines: ReadonlyArray<Line>): void => {
+  for (const { at, what, who } of lines) say(`${at.toFixed(1).padStart(10)} ms  ${who.padEnd(9)}${what}`)
+}
+
 const one = (seed: number): void => {
   const { counts, lines, violations } = play(seed, true)
   say(`seed ${seed}: ${JSON.stringify(Scenario.draw(seed), undefined, 2)}`)
-  for (const { at, what, who } of lines) say(`${at.toFixed(1).padStart(10)} ms  ${who.padEnd(9)}${what}`)
+  show(lines)
   say(JSON.stringify(counts))
   say(violations.length === 0 ? "Nothing went wrong." : violations.join("\n"))
   if (violations.length > 0) process.exitCode = 1
@@ -44,6 +52,11 @@ const many = async (): Promise<void> => {
   const summary = await Threads.play({ seeds })
   if (values.json) return say(JSON.stringify(summary))
   for (const { seed, what } of summary.violations) say(`--seed ${seed}: ${what}`)
+  const [first] = summary.violations
+  if (first !== undefined) {
+    say(`How the first of them ended; all of it: npm run simulate -- --seed ${first.seed}`)
+    show(play(first.seed, true).lines.slice(-lastLines))
+  }
   const { counts, played, violations } = summary
   const rate = Math.round(played / Number(seconds(since)))
   say(`${played} schedules in ${seconds(since)} s (${rate} a second): ${violations.length} went wrong`)
