@@ -4,8 +4,6 @@ import { defineConfig } from "vitest/config"
 export default defineConfig({
   test: {
     include: ["test/**/*.test.ts"],
-    // takes minutes of all cores: `npm run simulate`, and `npx vitest run --config vitest.simulation.config.ts`
-    exclude: ["test/simulation/Simulation.test.ts"],
     setupFiles: ["test/setup.ts"],
     globalSetup: ["test/servers/build.ts", "test/servers/engines.ts"],
     // many tests wait: for tokens to expire, for processes to be missed

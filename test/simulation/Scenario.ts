@@ -132,6 +132,9 @@ export const draw = (seed: number): Scenario => {
     restart: chance.happens(0.6) ? { after: chance.between(200, 10_000), keepsDisk: chance.happens(0.7) } : undefined
   }))
   const credentials = 1 + chance.below(2)
+  // in a crowd, who stands still is overtaken
+  const isCrowded = kind === "contention" || (kind === "pauses" && chance.happens(0.4))
+  const mayPass = chance.happens(kind === "pauses" ? 0.3 : 0.15)
   const isStoreFaulty = all || kind === "store" || (kind === "crashes" && chance.happens(0.4))
   return {
     kind,
@@ -142,7 +145,7 @@ export const draw = (seed: number): Scenario => {
       rotates: chance.happens(0.85),
       endsAccessToken: chance.happens(0.6),
       reuseGraceSeconds: chance.happens(0.2) ? 10 : undefined,
-      mayPass: chance.happens(0.15),
+      mayPass,
       revokes: chance.pick(["token", "grant"])
     },
     lifetimeSeconds: chance.pick([15, 40, 90]),
@@ -152,24 +155,31 @@ export const draw = (seed: number): Scenario => {
       doubledMessages: 0.3,
       late: 0.08
     }),
-    store: faulty(isStoreFaulty, { refused: 0.1, lostAnswers: 0.15, overtaken: 0.08, late: 0.15 }),
-    provider: faulty(all || kind === "provider", {
-      unsent: 0.1,
-      cutBefore: 0.15,
-      cutAfter: 0.25,
-      late: 0.15,
-      truncated: 0.1,
-      serverError: 0.2,
-      throttled: 0.1,
-      inPassing: 0.2,
-      withoutRefreshToken: 0.2
-    }),
+    store:
+      // a lock that is forgotten matters where what it protects takes time
+      kind === "redis"
+        ? { refused: 0, lostAnswers: 0, overtaken: 0, late: chance.happens(0.5) ? chance.between(0, 0.3) : 0 }
+        : faulty(isStoreFaulty, { refused: 0.1, lostAnswers: 0.15, overtaken: 0.08, late: 0.15 }),
+    provider: {
+      ...faulty(all || kind === "provider", {
+        unsent: 0.1,
+        cutBefore: 0.15,
+        cutAfter: 0.25,
+        late: 0.15,
+        truncated: 0.1,
+        serverError: 0.2,
+        throttled: 0.1,
+        inPassing: 0.2,
+        withoutRefreshToken: 0.2
+      }),
+      ...(kind === "pauses" && { inPassing: 0.4 })
+    },
     redisSkew: chance.between(-60_000, 60_000),
     spoolFailing: isStoreFaulty && chance.happens(0.2) ? chance.between(0, 0.3) : 0,
     secondCopy: chance.happens(0.4),
     sweeps: chance.happens(0.3),
-    operations: kind === "contention" ? 10 + chance.below(12) : 4 + chance.below(9),
-    length: kind === "contention" ? chance.between(500, 8_000) : chance.between(2_000, 45_000),
+    operations: isCrowded ? 10 + chance.below(12) : 4 + chance.below(9),
+    length: isCrowded ? chance.between(500, 8_000) : chance.between(2_000, 45_000),
     tolerance: drift === 0 ? 0 : 600
   }
 }

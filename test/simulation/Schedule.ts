@@ -150,7 +150,9 @@ class Run {
         return machine.stop(millis)
       case "redis flushes":
         this.witness.flushedAt = this.world.now
-        return this.redis.flush()
+        this.redis.flush()
+        // those come who should have waited
+        return this.#crowd()
       case "redis goes down":
         return this.redis.goDown(millis / 4)
       case "loses redis":
@@ -162,14 +164,33 @@ class Run {
     }
   }
 
+  /** Some ask at the same time, and mostly to change what is stored. */
+  #crowd(): void {
+    const { chance } = this.world
+    for (let count = 0; count < 3; count++) {
+      this.world.after(chance.between(0, 60), undefined, () => {
+        const here = chance.pick([this.running[0], ...this.running.slice(1)])
+        if (here === undefined || here.machine.isGone) return
+        const id = this.ids[chance.below(this.ids.length)] ?? idOf(1)
+        const { manager } = here.started
+        const [what, change] = chance.happens(0.6)
+          ? (["updates", this.update(manager, id, {})] as const)
+          : (["refreshes", this.refresh(manager, id, {})] as const)
+        this.operate(here.machine, `${what} ${id.slice(-2)}`, change as Effect.Effect<unknown, unknown>)
+      })
+    }
+  }
+
   /** SIGTERM: an orderly end, as far as there is time for it. */
   #shutDown(machine: Machine, place: Place, at: number): void {
     const here = this.running[at]
     if (here === undefined || here.machine !== machine || machine.isClosing) return
     this.running[at] = undefined
     machine.isClosing = true
-    this.world.after(0, undefined, () =>
+    this.world.after(0, undefined, () => {
+      const since = this.world.now
       this.operate(machine, "shuts down", here.started.close, () => {
+        if (this.world.now - since < 8_000 && machine.stillUntil < since) this.witness.left(machine)
         // whoever asked it is told before that, or not at all
         this.world.after(100, undefined, () => {
           if (machine.isGone) return
@@ -177,7 +198,7 @@ class Run {
           this.#replace(place, at)
         })
       })
-    )
+    })
   }
 
   #replace(place: Place, at: number): void {
@@ -300,7 +321,7 @@ class Run {
     ] as const)
     chance.weighted<() => void>([
       [6, () => this.get(machine, manager, id, wait)],
-      [3, () => this.operate(machine, `refreshes ${name}`, hurried(this.refresh(manager, id, wait)))],
+      [4, () => this.operate(machine, `refreshes ${name}`, hurried(this.refresh(manager, id, wait)))],
       [
         6,
         () =>

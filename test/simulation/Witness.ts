@@ -15,6 +15,8 @@ interface Attempt {
   readonly processId: string
   readonly probeOf: string | null
   readonly openedAt: number
+  /** Until when its answer may come, by the store's clock. */
+  deadline: number
   outcome: string | undefined
   presentations: Array<Presentation>
 }
@@ -122,19 +124,25 @@ export class Witness {
         this.stored.delete(change.id)
         return
       case "OpenAttempt": {
-        const { grant, id, probeOf, processId } = change.row
+        const { deadline, grant, id, probeOf, processId } = change.row
         const attempt: Attempt = {
           id,
           grant,
           processId,
           probeOf,
           openedAt: this.#world.now,
+          deadline: deadline.getTime() - epoch,
           outcome: undefined,
           presentations: []
         }
         if (this.#open.has(grant)) this.#violation(`two attempts are open for the grant ${grant.slice(0, 4)}`)
         this.#attempts.set(id, attempt)
         this.#open.set(grant, attempt)
+        return
+      }
+      case "ExpireAttempt": {
+        const attempt = this.#attempts.get(change.id)
+        if (attempt !== undefined) attempt.deadline = change.at.getTime() - epoch
         return
       }
       case "CloseAttempt": {
@@ -207,6 +215,11 @@ export class Witness {
       const of = [...this.#attempts.values()].find(({ presentations }) => presentations.includes(other))
       // by one that stood still
       if (of === undefined) continue
+      if (provider.rotates && provider.graceMillis === 0 && !other.isOver && this.#world.now < of.deadline) {
+        this.#violation(
+          `${machine.name} presents ${token} before the time is over that ${other.machine.name} has for it`
+        )
+      }
       if (!other.isOver && !other.machine.isGone && !other.machine.isStill && of.outcome !== "probed") {
         this.#violation(`${machine.name} presents ${token} while ${other.machine.name} waits for its answer`)
       }
@@ -218,6 +231,14 @@ export class Witness {
           `${machine.name} presents ${token} again, which was spent by an attempt that is ${of.outcome ?? "open"}`
         )
       }
+    }
+  }
+
+  /** A process has ended in an orderly way, with time enough for what it had begun. */
+  left(machine: Machine): void {
+    const waiting = this.#known.presentations.find((one) => one.machine === machine && !one.isOver)
+    if (waiting !== undefined) {
+      this.#violation(`${machine.name} shuts down at once, and has presented ${waiting.token} and not heard of it`)
     }
   }
 

@@ -4,12 +4,13 @@
  * - `--seed N`: the one of this seed, and everything that happened
  * - `--schedules N [--from N]`: so many, in all cores; the seeds of those that went wrong, and how the first one ended
  * - `--teeth [text]`: takes each protection (whose name has that text, or is `=text`) away, until that is seen
+ * - `--teeth --quick`: those only that are missed soon
  * - `--json`: the result as one line of JSON
  */
 import { parseArgs } from "node:util"
 import * as Scenario from "./Scenario.ts"
 import { play } from "./Schedule.ts"
-import { teeth, type Tooth } from "./Teeth.ts"
+import { quickTeeth, teeth, type Tooth } from "./Teeth.ts"
 import * as Threads from "./Threads.ts"
 import type { Line } from "./World.ts"
 
@@ -17,9 +18,10 @@ const { positionals, values } = parseArgs({
   allowPositionals: true,
   options: {
     seed: { type: "string" },
-    schedules: { type: "string", default: "1000" },
+    schedules: { type: "string" },
     from: { type: "string", default: "1" },
     teeth: { type: "boolean", default: false },
+    quick: { type: "boolean", default: false },
     json: { type: "boolean", default: false }
   }
 })
@@ -30,7 +32,7 @@ const say = (text: string): void => void process.stdout.write(`${text}\n`)
 const lastLines = 40
 
 const from = Number(values.from)
-const schedules = Number(values.schedules)
+const schedules = Number(values.schedules ?? (values.teeth && !values.quick ? 10_000 : 1_000))
 const seconds = (since: number) => ((performance.now() - since) / 1000).toFixed(1)
 
 const show = (lines: ReadonlyArray<Line>): void => {
@@ -80,7 +82,7 @@ const bite = async (): Promise<void> => {
     readonly what?: string
   }> = []
   const isMeant = (name: string) => (text.startsWith("=") ? name === text.slice(1) : name.includes(text))
-  for (const tooth of teeth.filter(({ name }) => isMeant(name))) {
+  for (const tooth of (values.quick ? quickTeeth : teeth).filter(({ name }) => isMeant(name))) {
     const since = performance.now()
     const { played, violations } = await Threads.play({
       seeds: seedsOf(tooth, schedules),
