@@ -64,7 +64,8 @@ export class Database {
   readonly #heartbeats: Heartbeats
   readonly #circuits: Circuits.Circuits
   readonly #committed: (machine: Machine, changes: ReadonlyArray<RowChange>) => void
-  #downUntil = Number.NEGATIVE_INFINITY
+  /** When it is within reach again. */
+  downUntil = Number.NEGATIVE_INFINITY
 
   /** `committed` is told of each commit that was applied. */
   constructor(world: World, faults: Faults, committed: (machine: Machine, changes: ReadonlyArray<RowChange>) => void) {
@@ -98,7 +99,7 @@ export class Database {
 
   goDown(millis: number): void {
     this.#world.tell("store", () => `is out of reach for ${Math.round(millis)} ms`)
-    this.#downUntil = Math.max(this.#downUntil, this.#world.now + millis)
+    this.downUntil = Math.max(this.downUntil, this.#world.now + millis)
   }
 
   #latency(): number {
@@ -123,7 +124,7 @@ export class Database {
     const { chance } = world
     const fail = () => resume(Effect.fail(unavailable as E))
     const [goes, comes] = [this.#latency(), this.#latency()]
-    if (world.now < this.#downUntil || this.#world.fails(this.#faults.refused)) {
+    if (world.now < this.downUntil || this.#world.fails(this.#faults.refused)) {
       machine.tell(() => `store ${name}: out of reach`)
       world.after(goes, machine, fail)
       return
@@ -141,7 +142,7 @@ export class Database {
       return
     }
     world.after(goes, undefined, () => {
-      const isDown = world.now < this.#downUntil
+      const isDown = world.now < this.downUntil
       if (isDown) return void world.after(comes, machine, fail)
       const exit = apply()
       if (isWriting && this.#world.fails(this.#faults.lostAnswers)) {

@@ -442,8 +442,8 @@ class Run {
     }
     this.world.runUntil(200 + length)
     this.#heal()
-    // what was begun ends, who is to come back is there, and the sweeper has had a round
-    this.world.runUntil(this.world.now + (this.scenario.sweeps ? 12_000 : 3_000))
+    // all are reached again and go on, the sweeper has a round, what was begun ends, and who is to come back is there
+    this.world.runUntil(this.#wellAt() + (this.scenario.sweeps ? 12_000 : 3_000))
     this.#runWhile(40_000, () => this.unfinished.size > 0 || this.#booting > 0)
     this.#askOnceMore()
     this.#runWhile(150_000, () => this.unfinished.size > 0)
@@ -461,6 +461,12 @@ class Run {
   #heal(): void {
     this.world.isSick = false
     this.world.tell("world", () => "heals")
+  }
+
+  /** When the last outage that has begun is over, and the last one goes on that stands still. */
+  #wellAt(): number {
+    const still = this.machines.filter(({ isGone }) => !isGone).map(({ stillUntil }) => stillUntil)
+    return Math.max(this.world.now, this.redis.troubledAt, this.database.downUntil, ...still)
   }
 
   #askOnceMore(): void {
