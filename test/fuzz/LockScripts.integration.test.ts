@@ -89,20 +89,41 @@ const holdsOf = (reply: unknown): ReadonlyArray<Hold> => {
   })
 }
 
+const runOn =
+  (redis: Redis.Redis["Type"]) =>
+  (script: Redis.Script, keys: ReadonlyArray<string>, parameters: ReadonlyArray<Redis.Argument>) =>
+    Effect.async<unknown, Redis.RedisError>((resume) =>
+      redis.evaluate(script, keys, parameters, (error, reply) =>
+        resume(error === undefined ? Effect.succeed(reply) : Effect.fail(error))
+      )
+    )
+
 describe("the scripts of a lock", () => {
+  it.scopedLive("put a reader back with its fence although its request, doubled and late, still stands in line", () =>
+    Effect.gen(function* () {
+      const run = runOn(yield* Redis.make({ url: yield* Server.url, answerWithin: "10 seconds" }))
+      const lock = randomUUID()
+      const keys = Scripts.keyNames.map((name) => `fuzz:{${lock}}:${name}`)
+      const ask = (owner: string, mode: "X" | "S", ttl: number) =>
+        run(Scripts.acquire, keys, [owner, mode, ttl, 1, 0, "", `0|0|2000|15000|lk:${lock}|`])
+      const fence = Number(yield* ask("writer", "X", 500)) + 1
+      yield* ask("reader", "S", 15_000)
+      yield* Effect.sleep("600 millis")
+      assert.strictEqual(yield* run(Scripts.adopt, keys, ["reader", "S", 15_000, fence]), 1)
+      yield* ask("another", "S", 15_000)
+      const held = holdsOf(yield* run(Scripts.holders, keys, []))
+      assert.deepInclude(held, { owner: "reader", mode: "S", fence })
+      assert.lengthOf(held, 2)
+    })
+  )
+
   it.scopedLive(
     "in any order keep fences rising, one exclusive holder at most, and a time on everything",
     () =>
       Effect.gen(function* () {
         const redis = yield* Redis.make({ url: yield* Server.url, answerWithin: "10 seconds" })
 
-        const run = (script: Redis.Script, keys: ReadonlyArray<string>, parameters: ReadonlyArray<Redis.Argument>) =>
-          Effect.async<unknown, Redis.RedisError>((resume) =>
-            redis.evaluate(script, keys, parameters, (error, reply) =>
-              resume(error === undefined ? Effect.succeed(reply) : Effect.fail(error))
-            )
-          )
-
+        const run = runOn(redis)
         yield* holdsEffect(
           "lock scripts",
           200,

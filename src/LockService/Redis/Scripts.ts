@@ -323,6 +323,8 @@ if ttl <= 0 or last() >= fence and not adopted then return 0 end
 purge()
 if holder == owner or ownerOf(call('GET', G)) == owner or call('ZSCORE', R, owner) then return 0 end
 if blocked(mode, '') > 0 then return 0 end
+-- a request that came late or twice may stand in line for it
+forget(owner)
 local least = math.max(last(), fence)
 if mode == 'X' then first, count, deadline, holder = fence, least - fence + 1, now + ttl, owner
 else
