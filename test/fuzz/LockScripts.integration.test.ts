@@ -156,6 +156,7 @@ describe("the scripts of a lock", () => {
             }
 
             for (const each of steps) {
+              const answered: Array<{ readonly owner: string; readonly fence: number; readonly block: number }> = []
               if (each.kind === "acquire") {
                 const beside = each.beside === null ? "" : of(each.beside).name
                 if (each.anew) {
@@ -176,7 +177,7 @@ describe("the scripts of a lock", () => {
                   (yield* run(Scripts.acquire, keys, [owner.name, mode, each.ttl, each.block, above, old, tail]))
                 if (typeof reply === "string") {
                   if (held.get(owner.name) !== Number(reply)) assert.isAbove(Number(reply), above)
-                  granted(owner.name, Number(reply), each.block)
+                  answered.push({ owner: owner.name, fence: Number(reply), block: each.block })
                 } else assert.lengthOf(reply as Array<unknown>, 2)
               } else if (each.kind === "release") {
                 const { name } = of(each.owner)
@@ -209,8 +210,10 @@ describe("the scripts of a lock", () => {
               }
 
               const holds = holdsOf(yield* run(Scripts.holders, keys, []))
-              for (const { fence, owner } of holds.toSorted((one, other) => one.fence - other.fence)) {
-                granted(owner, fence, 1)
+              // one step may have granted to several, and whom it answers need not be the first, nor still hold
+              const all = [...answered, ...holds.map(({ fence, owner }) => ({ owner, fence, block: 1 }))]
+              for (const { block, fence, owner } of all.toSorted((one, other) => one.fence - other.fence)) {
+                granted(owner, fence, block)
               }
               const isGuest = ({ owner }: Hold) => known.get(owner)?.beside !== ""
               const exclusive = holds.filter((hold) => hold.mode === "X" && !isGuest(hold))
