@@ -14,7 +14,7 @@ import { once } from "node:events"
 import { createInterface } from "node:readline"
 import { fileURLToPath } from "node:url"
 import { measured } from "../Measured.ts"
-import { ok, refused } from "../servers/Client.ts"
+import { type Client, ok, refused } from "../servers/Client.ts"
 import * as Cluster from "../servers/Cluster.ts"
 import * as ScriptedProvider from "../servers/ScriptedProvider.ts"
 import type * as Service from "../servers/Service.ts"
@@ -65,17 +65,20 @@ const fresh = () => ({ accessTokenExpiresAt: Cluster.inSeconds(3600) })
  * A program holds a lease and stands still; the next holder comes when the lease is over, and changes the credential. The
  * program goes on, is told that its lease is lost, and changes nothing.
  */
-const lent = Effect.fnUntraced(function* (cluster: Cluster.Cluster, at: number) {
-  const { id } = yield* cluster.create(user, fresh())
+const lent = Effect.fnUntraced(function* (cluster: Cluster.Cluster, other: Client) {
+  const { accessToken, refreshToken } = cluster.provider.issue()
+  const { id } = yield* ok(
+    other.createCredential(user, { type: "oauth2", provider: "fake", accessToken, refreshToken, ...fresh() })
+  )
   const stopped = yield* borrower(cluster.env, id)
   const [, fence] = (yield* stopped.said("held")).split(" ")
   yield* stopped.said("effect")
   yield* stopped.signal("SIGSTOP")
   const left = yield* Cluster.holdMillis(cluster.redis)
-  const [took, next] = yield* Cluster.timed(ok(cluster.at(at).acquire(user, id, { waitSeconds: 30 })))
+  const [took, next] = yield* Cluster.timed(ok(other.acquire(user, id, { waitSeconds: 30 })))
   assert.isAbove(next.fencingToken, Number(fence))
   const body = { type: "oauth2", provider: "fake", title: "newer" }
-  const changed = yield* ok(cluster.at(at).put(user, id, body, { query: { leaseId: next.leaseId } }))
+  const changed = yield* ok(other.put(user, id, body, { query: { leaseId: next.leaseId } }))
   const continued = Date.now()
   yield* stopped.signal("SIGCONT")
   yield* stopped.said("release")
@@ -85,8 +88,8 @@ const lent = Effect.fnUntraced(function* (cluster: Cluster.Cluster, at: number) 
   )
   const late = stopped.lines("effect").filter((line) => Number(line.split(" ")[1]) >= continued)
   assert.deepStrictEqual(late, [])
-  assert.deepInclude(yield* ok(cluster.at(at).get(user, id)), { title: "newer", generation: changed.generation })
-  yield* ok(cluster.at(at).releaseLease(next.leaseId))
+  assert.deepInclude(yield* ok(other.get(user, id)), { title: "newer", generation: changed.generation })
+  yield* ok(other.releaseLease(next.leaseId))
   return { left, took }
 }, Effect.scoped)
 
@@ -102,7 +105,7 @@ layer(Layer.scoped(Two, Effect.orDie(Cluster.make({ servers: 2 }))), {
       () =>
         Effect.gen(function* () {
           const cluster = yield* Two
-          const { left, took } = yield* lent(cluster, 0)
+          const { left, took } = yield* lent(cluster, cluster.at(0))
           assert.isAbove(left, 0)
           assert.isAbove(took, left - overshoot)
           yield* Effect.logInfo(`the next holder has it ${Math.round(took - left)} ms after the end of the lease`)
@@ -226,11 +229,14 @@ describe.runIf(pauses > 0)(`${pauses} times that a process stands still past its
       Effect.gen(function* () {
         const graced = yield* ScriptedProvider.make({ reuseGraceSeconds: 7_200 })
         const cluster = yield* Cluster.make({
-          servers: servers + 1,
+          servers: 0,
           more: [graced.definition("graced")],
           env: graced.environment("graced")
         })
-        const other = cluster.at(servers)
+        const services = yield* Effect.replicateEffect(cluster.start({ readyWithin: "5 minutes" }), servers + 1, {
+          concurrency: 2
+        })
+        const other = services[servers]?.client ?? assert.fail()
         const count = { replaced: 0, renewed: 0, lent: 0 }
         let overwritten = 0
 
@@ -280,7 +286,7 @@ describe.runIf(pauses > 0)(`${pauses} times that a process stands still past its
           all.filter((pause) => kindOf(pause) === "lent"),
           () =>
             Effect.zipRight(
-              lent(cluster, servers),
+              lent(cluster, other),
               Effect.sync(() => count.lent++)
             )
         )
@@ -288,7 +294,7 @@ describe.runIf(pauses > 0)(`${pauses} times that a process stands still past its
         yield* Effect.all(
           [
             programs,
-            ...cluster.services.slice(0, servers).map((service, at) =>
+            ...services.slice(0, servers).map((service, at) =>
               Effect.forEach(
                 standing.filter((_, index) => index % servers === at),
                 (pause) => stand(service, pause, kindOf(pause) === "renewed" ? "renewed" : "replaced")
