@@ -2,7 +2,8 @@
  * Two servers over one Postgres and one Redis work for a long time at a provider that fails once in a hundred times: their
  * memory stays what it is, no lock is left behind, and no refresh token comes back.
  *
- * `SOAK_SECONDS=1800` is the long form. Each worker pauses between two calls, so that a small machine is not the limit.
+ * `SOAK_SECONDS=1800` is the long form. Each worker pauses between two calls, so that a small machine is not the limit; but
+ * not while servers warm up, before the time that counts.
  */
 import { assert, describe, it } from "@effect/vitest"
 import * as Clock from "effect/Clock"
@@ -19,10 +20,11 @@ import * as Service from "../servers/Service.ts"
 const { Fault } = ScriptedProvider
 
 const seconds = Number(process.env["SOAK_SECONDS"] ?? 15)
-/** What is warmed up by then is not counted; a shorter soak says nothing of memory. */
-const warmUpSeconds = 120
+const isLong = process.env["SOAK_SECONDS"] !== undefined
+/** Until what is used often is compiled, and what is remembered up to a bound has come to it. */
+const warmUpSeconds = isLong ? 600 : 0
 /** How often memory is looked at after that. */
-const lookSeconds = 240
+const lookSeconds = 300
 /** Nothing is left in doubt in the last of it, so that all is settled: the deadline of an attempt is 65 seconds. */
 const settleSeconds = 80
 
@@ -52,6 +54,9 @@ interface Memory {
 }
 
 const megabytes = (bytes: number) => (bytes / 2 ** 20).toFixed(1)
+
+/** So rare are answers of another kind than was asked for: a machine that stalls passes the limits of some. */
+const rarely = 0.001
 
 /** How much the one that grew most did. */
 const growth = (before: ReadonlyArray<Memory>, after: ReadonlyArray<Memory>, of: keyof Memory) =>
@@ -110,7 +115,18 @@ describe("two servers under load", () => {
             const file = probes[index] ?? assert.fail()
             Fs.rmSync(file, { force: true })
             yield* service.kill("SIGUSR2")
-            return yield* Cluster.eventually(Effect.sync(() => JSON.parse(Fs.readFileSync(file, "utf8")) as Memory))
+            return yield* Cluster.eventually(
+              Effect.sync(() => JSON.parse(Fs.readFileSync(file, "utf8")) as Memory),
+              "1 minute"
+            )
+          })
+        )
+        /** The least of some moments: what a request holds for a moment is not kept. */
+        const settled = Effect.map(Effect.replicateEffect(Effect.delay(memory, "2 seconds"), 3), (moments) =>
+          services.map((_, index) => {
+            const all = moments.flatMap((each) => each[index] ?? [])
+            const least = (of: keyof Memory) => Math.min(...all.map((each) => each[of]))
+            return { used: least("used"), resident: least("resident") }
           })
         )
         const [service] = services
@@ -133,7 +149,8 @@ describe("two servers under load", () => {
           outcomes.set(name, (outcomes.get(name) ?? 0) + 1)
         }
         const began = yield* Clock.currentTimeMillis
-        const until = began + seconds * 1000
+        const warm = began + warmUpSeconds * 1000
+        const until = warm + seconds * 1000
 
         const work = Effect.fnUntraced(function* (worker: number) {
           const chance = random(worker + 1)
@@ -155,7 +172,7 @@ describe("two servers under load", () => {
               note(answer)
               if (answer.ok) note(yield* client.releaseLease(answer.body.leaseId))
             }
-            yield* Effect.sleep(chance() * pauseMillis)
+            if ((yield* Clock.currentTimeMillis) > warm) yield* Effect.sleep(chance() * pauseMillis)
           }
         })
         const misfortune = Effect.gen(function* () {
@@ -170,13 +187,12 @@ describe("two servers under load", () => {
         })
         const looks: Array<ReadonlyArray<Memory>> = []
         const looking = Effect.gen(function* () {
-          const times = Math.max(0, Math.floor((seconds - warmUpSeconds) / lookSeconds))
-          if (times === 0) return
+          if (!isLong) return
           yield* Effect.sleep(`${warmUpSeconds} seconds`)
-          looks.push(yield* memory)
-          for (let time = 0; time < times; time++) {
-            yield* Effect.sleep(`${lookSeconds} seconds`)
-            looks.push(yield* memory)
+          looks.push(yield* settled)
+          while ((yield* Clock.currentTimeMillis) + lookSeconds * 1000 < until + 1000) {
+            yield* Effect.sleep(`${lookSeconds - 6} seconds`)
+            looks.push(yield* settled)
           }
         })
         const all = Array.from({ length: workers }, (_, worker) => worker)
@@ -192,7 +208,11 @@ describe("two servers under load", () => {
         )
         const orphans = [...(yield* holds(cluster.redis)), ...(leases[0]?.["count"] === 0 ? [] : ["leases"])]
         const open = (yield* cluster.attempts).filter(({ outcome }) => outcome === null).length
-        const answered = Object.fromEntries([...outcomes].toSorted(([one], [other]) => (one < other ? -1 : 1)))
+        const answered = Object.fromEntries(
+          [...outcomes]
+            .toSorted(([one], [other]) => (one < other ? -1 : 1))
+            .map(([outcome, times]) => [`answered ${outcome}`, times])
+        )
         const [first, last] = [looks[0], looks.at(-1)]
         yield* measured("soak", {
           seconds,
@@ -217,16 +237,19 @@ describe("two servers under load", () => {
         assert.deepStrictEqual(orphans, [])
         assert.deepStrictEqual([open, provider.reuses], [0, 0])
         const said = services.flatMap(({ stderr, stdout }) => `${stdout}${stderr}`.split("\n"))
-        const complaints = said.filter((line) => line !== "" && !line.includes("ProviderError"))
-        for (const outcome of outcomes.keys()) {
-          assert.include(
-            ["200", "201", "204", "423 LockTimeout", "502 ProviderError", "410 LeaseLost"],
+        const complaints = said.filter((line) => line !== "" && !line.includes("ProviderError")).slice(-20)
+        const meant = new Set(["200", "201", "204", "423 LockTimeout", "502 ProviderError", "410 LeaseLost"])
+        const others = [...outcomes].filter(([outcome]) => !meant.has(outcome))
+        for (const [outcome, times] of others) {
+          assert.match(
             outcome,
-            complaints.slice(-20).join("\n")
+            /^(?:408 InvalidRequest|503 StoreUnavailable|503 LockUnavailable)$/,
+            complaints.join("\n")
           )
+          assert.isAtMost(times, Math.max(1, operations * rarely), outcome)
         }
         if (first !== undefined && last !== undefined) assert.isBelow(growth(first, last, "used"), 0.05)
       }),
-    (seconds + 120) * 1000
+    (warmUpSeconds + seconds + 180) * 1000
   )
 })
