@@ -231,7 +231,7 @@ describe.runIf(pauses > 0)(`${pauses} times that a process stands still past its
         const cluster = yield* Cluster.make({
           servers: 0,
           more: [graced.definition("graced")],
-          env: graced.environment("graced")
+          env: { ...graced.environment("graced"), LOG_LEVEL: "warning" }
         })
         const services = yield* Effect.replicateEffect(cluster.start({ readyWithin: "5 minutes" }), servers + 1, {
           concurrency: 2

@@ -100,12 +100,15 @@ const lastJson = (text: string): unknown => {
   return undefined
 }
 
+/** The beginning says what was expected, the end what a process said last. */
+const short = (text: string) => (text.length < 6_000 ? text : `${text.slice(0, 3_000)}\n…\n${text.slice(-3_000)}`)
+
 const failuresOf = ({ testResults }: Summary) =>
   testResults.flatMap(({ assertionResults, message }) => [
     ...(message === "" ? [] : [message]),
     ...assertionResults
       .filter(({ status }) => status === "failed")
-      .map(({ failureMessages, fullName }) => `${fullName}\n${failureMessages.join("\n").slice(0, 4_000)}`)
+      .map(({ failureMessages, fullName }) => `${fullName}\n${short(failureMessages.join("\n"))}`)
   ])
 
 /** What several tests of a row say: numbers are added up, but for the least of them. */
