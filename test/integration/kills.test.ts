@@ -19,7 +19,7 @@ const user = "ada"
 const isLong = process.env["KILLS"] !== undefined
 const kills = Number(process.env["KILLS"] ?? 4)
 /** Killed one beside the other; two more live on. */
-const victims = isLong ? 6 : 1
+const victims = isLong ? 12 : 1
 /** So many renewals are under way at each kill, by turns at either provider. */
 const atOnce = 4
 
@@ -65,7 +65,7 @@ describe("servers of several that are killed while they renew", () => {
         })
         const providers = { strict: cluster.provider, graced }
         const services = yield* Effect.replicateEffect(cluster.start({ readyWithin: "5 minutes" }), victims + 2, {
-          concurrency: 2
+          concurrency: 4
         })
         const survivors = services.slice(victims).map(({ client }) => client)
         const survivor = (index: number) => survivors[index % 2] ?? assert.fail()
