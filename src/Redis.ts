@@ -71,6 +71,8 @@ export class Redis extends Context.Tag("effect-credentials/Redis")<
       parameters: ReadonlyArray<Argument>,
       answer: (error: RedisError | undefined, reply: unknown) => void
     ) => void
+    /** Whether the keys of a script have to share a slot. */
+    readonly isCluster: boolean
     /** Hears what is said on a channel until the scope closes; what is said while the connection is away is missed. */
     readonly subscribe: (
       channel: string,
@@ -202,7 +204,8 @@ export const make = Effect.fnUntraced(function* (
     Effect.timeoutFail(Effect.tryPromise({ try: run, catch: errorOf }), { duration: answerWithin, onTimeout: timedOut })
 
   const client = yield* connect(options, "effect-credentials")
-  yield* checkVersion(yield* attempt(() => client.info("server")))
+  const info = yield* attempt(() => client.info("server"))
+  yield* checkVersion(info)
   yield* fenceOff(client)
   const subscriber = yield* connect(options, "effect-credentials-messages")
 
@@ -226,17 +229,19 @@ export const make = Effect.fnUntraced(function* (
 
   // one watch for all answers: a timer for each command costs as much as the command
   const runFork = yield* FiberSet.makeRuntime<never>()
-  const evaluations = new Set<Evaluation>()
+  // in the order of sending, which is nearly that of the answers: a set of what comes and goes so fast costs more
+  let evaluations: Array<Evaluation> = []
+  let answered = 0
   let round = 0
   let lastHeard = 0
   let isWatching = false
   const watch = Effect.gen(function* () {
-    while (evaluations.size > 0) {
+    while (answered < evaluations.length) {
       yield* Effect.sleep(Duration.times(answerWithin, 1 / roundsOfWatch))
       round++
-      for (const evaluation of evaluations) {
-        // in the order of sending
+      for (const evaluation of evaluations.slice(answered)) {
         if (evaluation.round >= round - roundsOfWatch) break
+        if (evaluation.answer === undefined) continue
         end(evaluation, timedOut(), undefined)
         if (round - lastHeard > mostSilence * roundsOfWatch) {
           lastHeard = round
@@ -249,14 +254,18 @@ export const make = Effect.fnUntraced(function* (
 
   const end = (evaluation: Evaluation, error: RedisError | undefined, reply: unknown): void => {
     const { answer } = evaluation
-    evaluations.delete(evaluation)
     evaluation.answer = undefined
+    while (answered < evaluations.length && evaluations[answered]?.answer === undefined) answered++
+    if (answered > 1000 || answered === evaluations.length) {
+      evaluations = evaluations.slice(answered)
+      answered = 0
+    }
     answer?.(error, reply)
   }
 
   const evaluate: Redis["Type"]["evaluate"] = (script, keys, parameters, answer) => {
     const evaluation: Evaluation = { round, answer }
-    evaluations.add(evaluation)
+    evaluations.push(evaluation)
     if (!isWatching) {
       isWatching = true
       runFork(watch)
@@ -303,6 +312,7 @@ export const make = Effect.fnUntraced(function* (
   return Redis.of({
     command: (name, ...parameters) => attempt(() => client.call(name, ...parameters)),
     evaluate,
+    isCluster: /^redis_mode:cluster/m.test(info),
     subscribe,
     onReconnect: (listener) =>
       Effect.acquireRelease(

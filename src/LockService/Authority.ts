@@ -90,7 +90,8 @@ export interface Stand {
  */
 export interface Standing {
   readonly renew: (key: string, id: string, ttl: number) => Effect.Effect<Stand, LeaseLost | LockUnavailable>
-  readonly release: (key: string, id: string) => Effect.Effect<void, LeaseLost | LockUnavailable>
+  /** `cover`: what was granted to this process, unless it was renewed since. */
+  readonly release: (key: string, id: string, cover?: Cover) => Effect.Effect<void, LeaseLost | LockUnavailable>
   /** Puts a lease back where the authority has lost what it knew; a lease that has ended stays so. */
   readonly adopt: (key: string, stand: Stand) => Effect.Effect<void, LockUnavailable>
   /** All such leases of a key. */

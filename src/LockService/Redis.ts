@@ -15,6 +15,7 @@ import { randomBytes } from "node:crypto"
 import { LockService, make as makeLocks } from "../LockService.ts"
 import { Redis, type RedisError } from "../Redis.ts"
 import type { Authority, Cover } from "./Authority.ts"
+import { Alone } from "./Redis/Alone.ts"
 import { Covers, RedisCover } from "./Redis/Covers.ts"
 import { Endings } from "./Redis/Endings.ts"
 import { makeInquiries } from "./Redis/Inquiries.ts"
@@ -53,6 +54,7 @@ export const makeAuthority = Effect.fnUntraced(function* (
     return () => timer.unsafeInterruptAsFork(FiberId.none)
   }
   const ttl = Math.round(Duration.toMillis(options.ttl ?? "10 seconds"))
+  const alone = new Alone(redis)
   const session: Session = {
     inbox: `lk:inbox:${randomBytes(9).toString("base64url")}`,
     ttl,
@@ -61,7 +63,12 @@ export const makeAuthority = Effect.fnUntraced(function* (
     unavailableAfter: Duration.toMillis(options.unavailableAfter ?? "1 second"),
     now,
     after,
-    evaluate: redis.evaluate
+    // in the order of the calls
+    evaluate: (...parameters) => {
+      alone.flush()
+      redis.evaluate(...parameters)
+    },
+    alone: (key, parameters, answer) => alone.ask(key, parameters, answer)
   }
 
   const period = Math.min(200, session.claim / 12, ttl / 12)
@@ -92,7 +99,7 @@ export const makeAuthority = Effect.fnUntraced(function* (
   const endHandedBack = (): void => {
     const cover = handedBack?.cover
     handedBack = undefined
-    if (cover !== undefined) endings.add(cover.name, cover.keys, cover.spent, cover.isAlone)
+    if (cover !== undefined) endings.add(cover.name, cover.keys, cover.spent, cover.unchanged)
   }
 
   const handBack = (key: string, cover: Cover): void => {
@@ -120,7 +127,13 @@ export const makeAuthority = Effect.fnUntraced(function* (
   // what is handed back at the end is still to be sent, and heard by the server: it answers in order, and the fourth answer
   // comes after those to both scripts that end a hold, neither of which it knew at first
   yield* Effect.addFinalizer(() =>
-    Effect.zipRight(Effect.sync(endHandedBack), Effect.ignore(Effect.repeatN(redis.ping, 3)))
+    Effect.zipRight(
+      Effect.sync(() => {
+        endHandedBack()
+        alone.flush()
+      }),
+      Effect.ignore(Effect.repeatN(redis.ping, 3))
+    )
   )
 
   return {

@@ -53,7 +53,7 @@ export interface Parts extends Timer {
  */
 export const makeHere = (parts: Parts): TakenLeases => {
   const { actors, authority, desk, now } = parts
-  const ends = new DeadlineWatch(parts, "stop")
+  const ends = new DeadlineWatch(parts, "ring")
 
   const watch = (key: Key, holder: Holder): void => ends.add(holder, () => actors.find(key)?.tick())
 
@@ -98,7 +98,7 @@ export const makeHere = (parts: Parts): TakenLeases => {
 class AuthorityLine implements Wait.Line {
   readonly key: Key
   readonly #authority: Authority
-  readonly #begins: (holder: Holder) => void
+  readonly #begins: (holder: Holder, cover: Cover | undefined) => void
   readonly #ends: (holder: Holder) => void
   #withdraw: (() => void) | undefined
   #cover: Cover | undefined
@@ -107,7 +107,10 @@ class AuthorityLine implements Wait.Line {
   constructor(
     authority: Authority,
     key: Key,
-    listener: { readonly begins: (holder: Holder) => void; readonly ends: (holder: Holder) => void }
+    listener: {
+      readonly begins: (holder: Holder, cover: Cover | undefined) => void
+      readonly ends: (holder: Holder) => void
+    }
   ) {
     this.#authority = authority
     this.key = key
@@ -152,7 +155,7 @@ class AuthorityLine implements Wait.Line {
   }
 
   began(holder: Holder): void {
-    this.#begins(holder)
+    this.#begins(holder, this.#cover)
   }
 
   giveBack(holder: Holder): void {
@@ -172,14 +175,21 @@ export const makeThere = (port: Standing, parts: Parts): TakenLeases => {
   const ends = new DeadlineWatch(parts, "ring")
   /** As far as this process knows of them: id to holder. */
   const known = new Map<string, Holder>()
+  /** What those were granted that were not renewed yet: id to cover. */
+  const covers = new Map<string, Cover>()
 
-  const begin = (holder: Holder): void => {
+  const begin = (holder: Holder, cover: Cover | undefined): void => {
     known.set(holder.id, holder)
+    if (cover === undefined) covers.delete(holder.id)
+    else covers.set(holder.id, cover)
     ends.add(holder, () => end(holder, "lost"))
   }
 
   const end = (holder: Holder, state: "released" | "lost"): void => {
-    if (known.get(holder.id) === holder) known.delete(holder.id)
+    if (known.get(holder.id) === holder) {
+      known.delete(holder.id)
+      covers.delete(holder.id)
+    }
     ends.remove(holder)
     holder.close(state)
   }
@@ -201,14 +211,22 @@ export const makeThere = (port: Standing, parts: Parts): TakenLeases => {
           const before = known.get(id)
           const holder = before?.fence === fence ? before : new Holder({ id, mode, fence, deadline, share: undefined })
           holder.deadline = deadline
-          begin(holder)
+          begin(holder, undefined)
           return holder
         })
       ),
     release: (key, id) =>
-      port.release(key, id).pipe(
-        Effect.tapErrorTag("LeaseLost", () => Effect.sync(() => endKnown(id, "lost"))),
-        Effect.map(() => endKnown(id, "released"))
+      Effect.suspend(() =>
+        Effect.matchEffect(port.release(key, id, covers.get(id)), {
+          onFailure: (error) => {
+            if (error._tag === "LeaseLost") endKnown(id, "lost")
+            return Effect.fail(error)
+          },
+          onSuccess: () => {
+            endKnown(id, "released")
+            return Effect.void
+          }
+        })
       ),
     adopt: ({ fencingToken, id, key, mode, ttl }) =>
       Effect.catchAll(

@@ -40,6 +40,39 @@ describe("commands", () => {
     })
   )
 
+  it.scopedLive("leases that are asked for at once share scripts, and in a cluster only those of one slot do", () =>
+    Effect.gen(function* () {
+      const server = yield* Server.start
+      const { redis } = yield* service(server.url)
+      const keys = Array.from({ length: 64 }, () => randomUUID())
+      for (const isCluster of [false, true]) {
+        const sent: Array<ReadonlyArray<string>> = []
+        const locks = yield* Effect.flatMap(LockServiceRedis.makeAuthority(), LockService.make).pipe(
+          Effect.provideService(Redis.Redis, {
+            ...redis,
+            isCluster,
+            evaluate: (script, keys, parameters, answer) => {
+              sent.push(keys)
+              redis.evaluate(script, keys, parameters, answer)
+            }
+          })
+        )
+        const fences = yield* Effect.forEach(
+          keys,
+          (key) =>
+            Effect.flatMap(locks.take(key, { ttl: "1 minute" }), ({ fencingToken, id }) =>
+              Effect.as(locks.release(key, id), fencingToken)
+            ),
+          { concurrency: "unbounded" }
+        )
+        assert.isAbove(Math.min(...fences), 0)
+        assert.lengthOf(sent.flat(), 128)
+        if (!isCluster) assert.isAtMost(sent.length, 8)
+        else for (const together of sent) assert.strictEqual(new Set(together.map((key) => key.slice(0, 8))).size, 1)
+      }
+    })
+  )
+
   it.scopedLive(
     "an exclusive lease names one key to Redis while nobody else is there, and all once it had to wait",
     () =>

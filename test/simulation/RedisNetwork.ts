@@ -268,6 +268,7 @@ export class RedisNetwork {
           },
           answer
         ),
+      isCluster: false,
       subscribe: (channel, listener) => Effect.asVoid(within(connection.listeners, channel, listener)),
       onReconnect: (listener) =>
         Effect.asVoid(

@@ -81,6 +81,16 @@ class Run {
         if (script === Scripts.acquire) {
           if (typeof reply === "string") given.push({ owner: String(parameters[0]), fence: Number(reply) })
         }
+        if (script === Scripts.alone && Array.isArray(reply)) {
+          let at = 0
+          for (const [step, key] of keys.entries()) {
+            const [isEnd, state] = [parameters[at] === "", reply[step]]
+            if (!isEnd && typeof state === "string") {
+              this.witness.fenced(key, String(parameters[at + 2]), Number.parseInt(state, 10))
+            }
+            at += isEnd ? 3 : 5
+          }
+        }
         // the answer is heard after what the script told others, and may have been given before
         for (const { fence, owner } of given.toSorted((one, other) => one.fence - other.fence)) {
           this.witness.fenced(key, owner, fence)

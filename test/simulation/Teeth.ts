@@ -181,7 +181,7 @@ export const teeth: ReadonlyArray<Tooth> = [
   {
     name: "release looks who holds",
     edits: [
-      { file: scripts, find: "if owner == ARGV[1] then", put: "if owner then" },
+      { file: scripts, find: "if value == before then", put: "if value then" },
       {
         file: scripts,
         find: "local function leave(owner, block, used)\n  if holder == owner then",

@@ -31,6 +31,17 @@ export type Spent = readonly [reserved: number | "", used: number | ""]
 export const unknownSpent: Spent = ["", ""]
 
 /**
+ * A hold as it was granted to one whom nobody was beside: as long as the lock's state is that, it ends by writing another.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Unchanged {
+  readonly state: string
+  readonly after: string
+}
+
+/**
  * A grant of Redis.
  *
  * @since 0.1.0
@@ -41,8 +52,6 @@ export class RedisCover implements Cover {
   readonly keys: ReadonlyArray<string>
   readonly name: string
   readonly mode: Mode
-  /** Whether nobody else was there when it was granted: then perhaps nobody is when it ends. */
-  readonly isAlone: boolean
   deadline: number
   renewAt: number
   isRenewing = false
@@ -55,12 +64,18 @@ export class RedisCover implements Cover {
   readonly #cohortEnd: number
   #next: number
   #granted = false
+  #state: string | undefined
 
   constructor(
     request: Request,
     keys: ReadonlyArray<string>,
     name: string,
-    grant: { readonly fence: number; readonly fences: number; readonly deadline: number; readonly isAlone: boolean },
+    grant: {
+      readonly fence: number
+      readonly fences: number
+      readonly deadline: number
+      readonly state: string | undefined
+    },
     now: () => number
   ) {
     const time = now()
@@ -68,7 +83,7 @@ export class RedisCover implements Cover {
     this.keys = keys
     this.name = name
     this.mode = request.mode
-    this.isAlone = grant.isAlone
+    this.#state = grant.state
     this.deadline = grant.deadline
     this.renewAt = time + (grant.deadline - time) / 3
     this.#now = now
@@ -81,6 +96,22 @@ export class RedisCover implements Cover {
   get spent(): Spent {
     // one at least, so that the next fence is above it
     return [this.#last - this.#first + 1, Math.max(1, this.#next - this.#first)]
+  }
+
+  /** Whether nobody else was there when it was granted, and nothing has changed since as far as is known here. */
+  get unchanged(): Unchanged | undefined {
+    const [, used] = this.spent
+    return this.#state === undefined ? undefined : { state: this.#state, after: `${this.#first} ${used}` }
+  }
+
+  /** The last fence that was used, or is taken to be so. */
+  get lastFence(): number {
+    return Math.max(this.#first, this.#next - 1)
+  }
+
+  /** The lock's state is another. */
+  change(): void {
+    this.#state = undefined
   }
 
   nextFence(): number | undefined {
@@ -145,6 +176,7 @@ export class Covers {
   #renew(cover: RedisCover): void {
     if (cover.isRenewing || cover.isOver) return
     cover.isRenewing = true
+    cover.change()
     const { evaluate, now, ttl } = this.#session
     const sentAt = now()
     evaluate(Scripts.renew, cover.keys, [cover.name, ttl], (error, reply) => {

@@ -4,7 +4,7 @@
  * @since 0.1.0
  */
 import type { RedisError } from "../../Redis.ts"
-import { type Spent, unknownSpent } from "./Covers.ts"
+import { type Spent, type Unchanged, unknownSpent } from "./Covers.ts"
 import * as Scripts from "./Scripts.ts"
 import type { Session } from "./Session.ts"
 
@@ -12,30 +12,29 @@ interface Ending {
   readonly keys: ReadonlyArray<string>
   readonly spent: Spent
   readonly until: number
-  /** Whether it is said as if there were nobody else. */
-  isAlone: boolean
+  /** Said first as if there were nobody else. */
+  unchanged: Unchanged | undefined
   isSending: boolean
 }
 
 /**
- * Says once that a hold or a wait ends, and answers whether it was held. `isAlone`: first as if there were nobody else.
+ * Says once that a hold or a wait ends, and answers whether it was held. `unchanged`: first as if there were nobody else.
  *
  * @since 0.1.0
  * @category constructors
  */
 export const end = (
-  { evaluate }: Session,
+  { alone, evaluate }: Session,
   owner: string,
   keys: ReadonlyArray<string>,
   spent: Spent,
-  isAlone: boolean,
+  unchanged: Unchanged | undefined,
   answer: (error: RedisError | undefined, held: boolean) => void
 ): void => {
   const release = (): void =>
     evaluate(Scripts.release, keys, [owner, ...spent], (error, reply) => answer(error, reply === 1))
-  if (!isAlone) return release()
-  const [reserved, used] = spent
-  evaluate(Scripts.releaseAlone, keys.slice(0, 1), reserved === used ? [owner] : [owner, ...spent], (error, reply) => {
+  if (unchanged === undefined) return release()
+  alone(keys[0] ?? "", ["", unchanged.state, unchanged.after], (error, reply) => {
     if (error === undefined && reply !== 1) release()
     else answer(error, reply === 1)
   })
@@ -60,10 +59,10 @@ export class Endings {
     return this.#byOwner.size
   }
 
-  /** Ends a hold or a wait: sent before it returns. */
-  add(owner: string, keys: ReadonlyArray<string>, spent = unknownSpent, isAlone = false): void {
+  /** Ends a hold or a wait: sent before whatever is asked after it. */
+  add(owner: string, keys: ReadonlyArray<string>, spent = unknownSpent, unchanged?: Unchanged): void {
     const { now, ttl, waiterLease } = this.#session
-    const ending: Ending = { keys, spent, until: now() + ttl + waiterLease, isAlone, isSending: false }
+    const ending: Ending = { keys, spent, until: now() + ttl + waiterLease, unchanged, isSending: false }
     this.#byOwner.set(owner, ending)
     this.#send(owner, ending)
   }
@@ -80,9 +79,9 @@ export class Endings {
   #send(owner: string, ending: Ending): void {
     if (ending.isSending) return
     ending.isSending = true
-    const { isAlone } = ending
-    ending.isAlone = false
-    end(this.#session, owner, ending.keys, ending.spent, isAlone, (error) => {
+    const { unchanged } = ending
+    ending.unchanged = undefined
+    end(this.#session, owner, ending.keys, ending.spent, unchanged, (error) => {
       ending.isSending = false
       if (error === undefined) this.#byOwner.delete(owner)
       else this.#failed()

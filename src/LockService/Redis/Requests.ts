@@ -4,6 +4,7 @@
  * @since 0.1.0
  */
 import type { Request } from "../Authority.ts"
+import type { Answer } from "./Alone.ts"
 import { cohort, type Covers, RedisCover, unknownSpent } from "./Covers.ts"
 import type { Endings } from "./Endings.ts"
 import * as Scripts from "./Scripts.ts"
@@ -59,7 +60,10 @@ export class Requests {
       keys,
       owner: this.#newOwner(request),
       old,
-      isAlone: request.mode === "exclusive" && request.beside === undefined && old?.isAlone !== false,
+      isAlone:
+        request.mode === "exclusive" &&
+        request.beside === undefined &&
+        (old === undefined || old.unchanged !== undefined),
       isSending: false,
       isOver: false,
       failingSince: undefined,
@@ -96,7 +100,7 @@ export class Requests {
     if (request.standing !== undefined) return this.#send(pending)
     // rule 2: counted from what this process knows to have been before the grant
     const { sentAt, serverTime } = waiting
-    this.#grant(pending, Number(fence), sentAt + (Number(time) - serverTime) + Number(lasts), false)
+    this.#grant(pending, Number(fence), sentAt + (Number(time) - serverTime) + Number(lasts), undefined)
   }
 
   #newOwner({ standing }: Request): string {
@@ -109,7 +113,7 @@ export class Requests {
     if (pending.isSending || pending.isOver) return
     pending.isSending = true
     pending.stopTimer?.()
-    const { after, claim, evaluate, inbox, now, ttl, waiterLease } = this.#session
+    const { after, alone, claim, evaluate, inbox, now, ttl, waiterLease } = this.#session
     const { keys, old, owner, request } = pending
     const sentAt = now()
     pending.failingSince ??= sentAt
@@ -120,40 +124,45 @@ export class Requests {
     const fences = fencesFor(request)
     const { isAlone } = pending
     pending.isAlone = false
-    evaluate(
-      isAlone ? Scripts.acquireAlone : Scripts.acquire,
-      isAlone ? keys.slice(0, 1) : keys,
-      isAlone
-        ? [owner, lasts, fences, above, ...(old === undefined ? [] : [old.name, ...old.spent])]
-        : [
-            owner,
-            beside === undefined ? letterOf(request.mode) : `${letterOf(request.mode)}G`,
-            lasts,
-            fences,
-            above,
-            old?.name ?? "",
-            `${late}|${yields}|${claim}|${waiterLease}|${inbox}|${beside ?? ""}`,
-            ...(old?.spent ?? unknownSpent)
-          ],
-      (error, reply) => {
-        if (pending.isOver || pending.owner !== owner) return
-        pending.isSending = false
-        if (error !== undefined) return this.#retry(pending)
-        pending.failingSince = undefined
-        if (reply === null) return this.#send(pending)
-        pending.old = undefined
-        if (typeof reply === "string") return this.#grant(pending, Number(reply), sentAt + lasts, isAlone)
-        const [serverTime, wait] = arrayOf(reply)
-        const isFirst = pending.waiting === undefined
-        pending.waiting = { sentAt, serverTime: Number(serverTime) }
-        const { pushed } = pending
-        pending.pushed = undefined
-        if (pushed !== undefined) return this.hear(pushed)
-        // rule 4: a push may be lost
-        const left = Number(wait) > 0 ? Number(wait) + 2 : Number.POSITIVE_INFINITY
-        pending.stopTimer = after(Math.min(left, waiterLease / 3), () => this.#send(pending))
-        if (isFirst) request.waits()
+    const answer: Answer = (error, reply) => {
+      if (pending.isOver || pending.owner !== owner) return
+      pending.isSending = false
+      if (error !== undefined) return this.#retry(pending)
+      pending.failingSince = undefined
+      if (reply === null) return this.#send(pending)
+      pending.old = undefined
+      if (typeof reply === "string") {
+        return this.#grant(pending, Number.parseInt(reply, 10), sentAt + lasts, isAlone ? reply : undefined)
       }
+      const [serverTime, wait] = arrayOf(reply)
+      const isFirst = pending.waiting === undefined
+      pending.waiting = { sentAt, serverTime: Number(serverTime) }
+      const { pushed } = pending
+      pending.pushed = undefined
+      if (pushed !== undefined) return this.hear(pushed)
+      // rule 4: a push may be lost
+      const left = Number(wait) > 0 ? Number(wait) + 2 : Number.POSITIVE_INFINITY
+      pending.stopTimer = after(Math.min(left, waiterLease / 3), () => this.#send(pending))
+      if (isFirst) request.waits()
+    }
+    if (isAlone) {
+      const used = old === undefined ? above : Math.max(above, old.lastFence)
+      return alone(keys[0] ?? "", [Math.ceil(lasts), old?.unchanged?.state ?? "", owner, fences, used], answer)
+    }
+    evaluate(
+      Scripts.acquire,
+      keys,
+      [
+        owner,
+        beside === undefined ? letterOf(request.mode) : `${letterOf(request.mode)}G`,
+        lasts,
+        fences,
+        above,
+        old?.name ?? "",
+        `${late}|${yields}|${claim}|${waiterLease}|${inbox}|${beside ?? ""}`,
+        ...(old?.spent ?? unknownSpent)
+      ],
+      answer
     )
   }
 
@@ -180,7 +189,7 @@ export class Requests {
     this.#pendings.delete(pending.owner)
   }
 
-  #grant(pending: Pending, fence: number, deadline: number, isAlone: boolean): void {
+  #grant(pending: Pending, fence: number, deadline: number, state: string | undefined): void {
     const { keys, owner, request } = pending
     const { now } = this.#session
     // rule 1: what is not above the last fence used is of the past, as is what is over already
@@ -197,7 +206,7 @@ export class Requests {
       return this.#retry(pending)
     }
     this.#close(pending)
-    const cover = new RedisCover(request, keys, owner, { fence, fences: fencesFor(request), deadline, isAlone }, now)
+    const cover = new RedisCover(request, keys, owner, { fence, fences: fencesFor(request), deadline, state }, now)
     if (request.standing === undefined) {
       this.#covers.add(cover)
       this.#covered()

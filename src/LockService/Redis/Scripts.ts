@@ -8,8 +8,8 @@
  * - `r` sorted set of readers by their deadlines
  * - `g` the guest, `fence/owner`, for its ttl: who was let pass beside a holder
  *
- * While there is no flag, `s` is the whole truth: one read and one write grant or release, by scripts that declare no other
- * key. To declare five costs as much as what they do.
+ * While there is no flag, `s` is the whole truth: one read and one write grant or release, by a script that declares no other
+ * key. To declare five costs as much as what it does.
  *
  * @since 0.1.0
  */
@@ -160,47 +160,51 @@ end
 `
 
 /**
- * Grants exclusively while there is nobody else: the fence, or nothing, and then nothing has changed. Only the first key is
- * needed. Arguments: owner; ttl; fences to reserve; the last fence used; if there is one, who is to leave in the same step,
- * how many fences were reserved for it, and how many were used.
+ * Steps at locks that nobody else is at, one a key: it may be given several times. Each answers nothing when it cannot be
+ * done so, and then it has changed nothing. Only the first key of a lock is needed. Arguments of a step:
+ *
+ * - to grant exclusively: ttl; the state that a hold has left which ends in the same step, or nothing; owner; fences to
+ *   reserve; the last fence used. Answers the state, which begins with the fence.
+ * - to end an exclusive hold: nothing; its state, which is still that of its grant; the state without it. Answers 1. Nobody
+ *   looks at the time: what the state says is so until somebody else changes it.
  *
  * @since 0.1.0
  * @category scripts
  */
-export const acquireAlone: Script = script(`
-local value = redis.call('GET', KEYS[1])
-local least = ARGV[4] + 1
-if value then
-  local first, count, owner = string.match(value, '^(%d+) (%d+) ?%d* ?(.*)$')
-  if owner ~= (ARGV[5] or '') then return false end
-  least = math.max(least, first + (count == ARGV[6] and ARGV[7] or count))
+export const alone: Script = script(`
+local answers, at, time = {}, 1, nil
+for step, key in ipairs(KEYS) do
+  local value, ttl, before = redis.call('GET', key), ARGV[at], ARGV[at + 1]
+  answers[step] = false
+  if ttl == '' then
+    if value == before then
+      redis.call('SET', key, ARGV[at + 2], 'KEEPTTL')
+      answers[step] = 1
+    end
+    at = at + 3
+  else
+    local least = ARGV[at + 4] + 1
+    local free = not value or value == before
+    if not free and before == '' then
+      local first, count = string.match(value, '^(%d+) (%d+)$')
+      if first then free, least = true, math.max(least, first + count) end
+    end
+    if free then
+      time = time or redis.call('TIME')
+      local fence
+      if time[1] * 1000000 + time[2] >= least then fence = time[1] .. string.sub(1000000 + time[2], 2)
+      else fence = string.format('%.0f', least)
+      end
+      local deadline = string.format('%.0f', time[1] * 1000 + math.floor(time[2] / 1000) + ttl)
+      value = fence .. ' ' .. ARGV[at + 3] .. ' ' .. deadline .. ' ' .. ARGV[at + 2]
+      -- for 24 hours after the hold, as its end leaves the time as it is
+      redis.call('SET', key, value, 'PX', 86400000 + ttl)
+      answers[step] = value
+    end
+    at = at + 5
+  end
 end
-local time = redis.call('TIME')
-local fence
-if time[1] * 1000000 + time[2] >= least then fence = time[1] .. string.sub(1000000 + time[2], 2)
-else fence = string.format('%.0f', least)
-end
-local deadline = string.format('%.0f', time[1] * 1000 + math.floor(time[2] / 1000) + ARGV[2])
-redis.call('SET', KEYS[1], fence .. ' ' .. ARGV[3] .. ' ' .. deadline .. ' ' .. ARGV[1],
-  'PX', math.max(86400000, ARGV[2]))
-return fence
-`)
-
-/**
- * Ends an exclusive hold while there is nobody else: 1, or 0, and then nothing has changed. Only the first key is needed.
- * Arguments: owner; if they differ, how many fences were reserved, and how many were used.
- *
- * @since 0.1.0
- * @category scripts
- */
-export const releaseAlone: Script = script(`
-local value = redis.call('GET', KEYS[1])
-local first, count, ends, owner = string.match(value or '', '^(%d+) (%d+) (%d+) (.*)$')
-if owner ~= ARGV[1] then return 0 end
-local time = redis.call('TIME')
-if ends + 0 <= time[1] * 1000 + time[2] / 1000 then return 0 end
-redis.call('SET', KEYS[1], first .. ' ' .. (count == ARGV[2] and ARGV[3] or count), 'PX', 86400000)
-return 1
+return answers
 `)
 
 /**

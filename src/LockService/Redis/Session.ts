@@ -5,8 +5,9 @@
  */
 import { createHash } from "node:crypto"
 import { LockUnavailable } from "../../CredentialsError.ts"
-import type { Argument, RedisError, Script } from "../../Redis.ts"
+import type { Argument, Redis } from "../../Redis.ts"
 import type { Mode } from "../Authority.ts"
+import type { Answer } from "./Alone.ts"
 import { keyNames } from "./Scripts.ts"
 
 /**
@@ -25,12 +26,9 @@ export interface Session {
   readonly now: () => number
   /** Calls once, unless the result is called before. */
   readonly after: (millis: number, run: () => void) => () => void
-  readonly evaluate: (
-    script: Script,
-    keys: ReadonlyArray<string>,
-    parameters: ReadonlyArray<Argument>,
-    answer: (error: RedisError | undefined, reply: unknown) => void
-  ) => void
+  readonly evaluate: Redis["Type"]["evaluate"]
+  /** A step at a lock that perhaps nobody else is at: sent with others, and before whatever is evaluated after it. */
+  readonly alone: (key: string, parameters: ReadonlyArray<Argument>, answer: Answer) => void
 }
 
 /**

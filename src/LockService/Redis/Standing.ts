@@ -7,6 +7,7 @@ import * as Effect from "effect/Effect"
 import { LeaseLost, type LockUnavailable } from "../../CredentialsError.ts"
 import type { Argument, Script } from "../../Redis.ts"
 import type { Stand, Standing } from "../Authority.ts"
+import { RedisCover } from "./Covers.ts"
 import { end, type Endings } from "./Endings.ts"
 import * as Scripts from "./Scripts.ts"
 import {
@@ -59,11 +60,13 @@ export const makeStanding = (
           : Effect.fail(new LeaseLost())
       }),
     // sent once: a second try could not tell an ended lease from one that the first has ended
-    release: (key, id) =>
+    release: (key, id, cover) =>
       Effect.async<void, LeaseLost | LockUnavailable>((resume) => {
         const keys = keysOf(key)
         const name = standingName(id)
-        end(session, name, keys, [1, 1], true, (error, held) => {
+        // whether it was over is for the server to say
+        const unchanged = cover instanceof RedisCover && cover.deadline > now() ? cover.unchanged : undefined
+        end(session, name, keys, [1, 1], unchanged, (error, held) => {
           if (error === undefined) return resume(held ? Effect.void : Effect.fail(new LeaseLost()))
           endings.add(name, keys)
           resume(Effect.fail(unavailable()))
