@@ -1,29 +1,35 @@
 /**
  * A process of contenders for one key.
  *
- * - `run`: waits for `go` on its input, then holds again and again, and says the longest wait
+ * - `run`: for each line of its input, a key, how often each contender holds it and for how long, holds it so, and says the
+ *   longest wait
  * - `hold`: holds until it is ended
  */
 import { once } from "node:events"
+import { createInterface } from "node:readline"
 import * as Contender from "./Contender.ts"
 
-const [url = "", wanted = "", key = "", role = "run", ttl = "10000", times = "1", holdMillis = "0"] =
-  process.argv.slice(2)
+const [url = "", wanted = "", role = "run", ttl = "10000", held = ""] = process.argv.slice(2)
 const name = Contender.names.find((one) => one === wanted) ?? "bare"
 const contender = Contender.make(name, url, Number(ttl))
 
 if (role === "hold") {
-  await contender.holdOn(key)
+  await contender.holdOn(held)
   process.stdout.write("held\n")
   await once(process, "SIGTERM")
 }
 
-const work = { tasks: 16, how: "scoped" } as const
-// the compiler has seen it all before it counts
-await contender.run({ ...work, times: 100, key: () => `warm:${process.pid}` })
 process.stdout.write("ready\n")
-await once(process.stdin, "data")
-const longest = await contender.run({ ...work, times: Number(times), key: () => key, holdMillis: Number(holdMillis) })
-process.stdout.write(`done ${longest}\n`)
+for await (const line of createInterface({ input: process.stdin })) {
+  const [key = "", times = "1", holdMillis = "0"] = line.split(" ")
+  const work = {
+    tasks: 16,
+    times: Number(times),
+    key: () => key,
+    holdMillis: Number(holdMillis),
+    how: "scoped"
+  } as const
+  process.stdout.write(`done ${await contender.run(work)}\n`)
+}
 await contender.close()
 process.exit(0)
