@@ -17,7 +17,7 @@ import { HandlerRegistry } from "../../src/HandlerRegistry.ts"
 import * as Leases from "../../src/Leases.ts"
 import { LeaseStore } from "../../src/LeaseStore.ts"
 import * as Lending from "../../src/Lending.ts"
-import { type Lease, LockService } from "../../src/LockService.ts"
+import { layerMemory, type Lease, LockService } from "../../src/LockService.ts"
 import * as RedisLocks from "../../src/LockService/Redis.ts"
 import * as Processes from "../../src/Processes.ts"
 import { ProviderCatalogue } from "../../src/ProviderCatalogue.ts"
@@ -44,6 +44,8 @@ export interface Surroundings {
   readonly provider: Provider
   readonly witness: Witness
   readonly leases: LeaseStore["Type"]
+  /** One process has locks of its own. */
+  readonly isAlone: boolean
   readonly secondCopy: boolean
   readonly spoolFailing: number
   readonly sweeps: boolean
@@ -105,7 +107,7 @@ const parts = (machine: Machine, folder: Spool.Folder, around: Surroundings) => 
   return [
     Store.layer(Effect.succeed(database.driver(machine))),
     Receipts.layer(kept),
-    RedisLocks.layer(),
+    around.isAlone ? layerMemory : RedisLocks.layer(),
     Processes.layer(Effect.succeed(database.heartbeats(machine)), { interval: "5 seconds" }),
     CircuitBreaker.layer(Effect.succeed(database.circuits(machine))),
     Layer.effect(

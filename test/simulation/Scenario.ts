@@ -33,6 +33,8 @@ export interface Place {
 
 export interface Scenario {
   readonly kind: Kind
+  /** There is one process, whose locks are its own. */
+  readonly isAlone: boolean
   readonly places: ReadonlyArray<Place>
   readonly credentials: number
   readonly sharesGrant: boolean
@@ -125,7 +127,9 @@ export const draw = (seed: number): Scenario => {
 
   const drift = (all || kind === "pauses") && chance.happens(0.3) ? chance.between(0, 0.04) : 0
   const skewed = (all || kind === "provider") && chance.happens(0.3)
-  const places = Array.from({ length: 2 + chance.below(kind === "contention" ? 3 : 2) }, () => ({
+  const isAlone = kind === "calm" && chance.happens(0.25)
+  const processes = isAlone ? 1 : 2 + chance.below(kind === "contention" ? 3 : 2)
+  const places = Array.from({ length: processes }, () => ({
     drift: drift === 0 ? 0 : chance.between(-drift, drift),
     skew: skewed ? chance.between(-3_600_000, 3_600_000) : 0,
     mishaps: mishaps(),
@@ -138,6 +142,7 @@ export const draw = (seed: number): Scenario => {
   const isStoreFaulty = all || kind === "store" || (kind === "crashes" && chance.happens(0.4))
   return {
     kind,
+    isAlone,
     places,
     credentials,
     sharesGrant: credentials > 1 && chance.happens(0.5),

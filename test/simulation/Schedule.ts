@@ -120,6 +120,7 @@ class Run {
           Effect.map(Layer.build(LeaseStore.layerMemory), (built) => built.unsafeMap.get(LeaseStore.LeaseStore.key))
         )
       ) as LeaseStore.LeaseStore["Type"],
+      isAlone: this.scenario.isAlone,
       secondCopy: this.scenario.secondCopy,
       spoolFailing: this.scenario.spoolFailing,
       sweeps: this.scenario.sweeps,
