@@ -61,7 +61,11 @@ const many = async (): Promise<void> => {
   }
   const { counts, played, violations } = summary
   const rate = Math.round(played / Number(seconds(since)))
-  say(`${played} schedules in ${seconds(since)} s (${rate} a second): ${violations.length} went wrong`)
+  const { system, user } = process.cpuUsage()
+  const each = ((system + user) / 1000 / played).toFixed(1)
+  say(
+    `${played} schedules in ${seconds(since)} s (${rate} a second, ${each} ms of CPU each): ${violations.length} went wrong`
+  )
   say(JSON.stringify(counts))
   if (violations.length > 0) process.exitCode = 1
 }
