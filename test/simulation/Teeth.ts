@@ -240,7 +240,8 @@ export const teeth: ReadonlyArray<Tooth> = [
       { file: scripts, find: "math.max(last() + 1, micros, above + 1)", put: "last() + 1" },
       { file: scripts, find: "if time[1] * 1000000 + time[2] >= least then", put: "if false then" }
     ],
-    kinds: ["redis"]
+    kinds: ["redis"],
+    within: 10
   },
   {
     name: "rule 1: a grant that is over is dropped",
