@@ -257,7 +257,8 @@ export const teeth: ReadonlyArray<Tooth> = [
         put: "this.#session.now() + Number(lasts)"
       }
     ],
-    kinds: ["pauses"]
+    kinds: ["pauses"],
+    within: 497
   },
   {
     name: "rule 3: a lease is looked at before each side effect",
@@ -335,12 +336,14 @@ export const teeth: ReadonlyArray<Tooth> = [
         put: "const stored = users.get(row.userId)?.get(row.id) ?? row;"
       }
     ],
-    kinds: ["store", "everything"]
+    kinds: ["store", "everything"],
+    within: 126
   },
   {
     name: "a confirmation is sent under the lease only",
     edits: [{ file: "Attempts.js", find: "yield* stillMine;\n                answer", put: "answer" }],
-    kinds: ["pauses"]
+    kinds: ["pauses"],
+    within: 90
   }
 ]
 
