@@ -66,6 +66,14 @@ const watched = (locks: LockService["Type"], machine: Machine, around: Surroundi
     const check = Effect.tap(lease.check, () => Effect.sync(() => witness.acts(hold)))
     return [{ id, key, mode, fencingToken: fence, check, lost: lease.lost }, hold]
   }
+  /** Nobody is handed what is over already, unless the process stood still on the way. */
+  const alive = (lease: Lease) =>
+    Effect.catchAll(lease.check, () =>
+      Effect.sync(() => {
+        if (machine.isClosing || world.now - machine.stillUntil < 5) return
+        world.violation(`${machine.name} is granted ${lease.key}, and that lease is over`)
+      })
+    )
   return LockService.of({
     ...locks,
     acquire: (key, options = {}) =>
@@ -88,6 +96,7 @@ const watched = (locks: LockService["Type"], machine: Machine, around: Surroundi
                 world.violation(`${machine.name} is not given ${key}, which is free since ${quiet} ms`)
             })
           ),
+          Effect.tap(alive),
           Effect.map(seen),
           Effect.tap(([, hold]) => Effect.addFinalizer(() => Effect.sync(() => witness.ended(hold)))),
           Effect.map(([lease]) => lease)

@@ -343,6 +343,7 @@ class Run {
           )
       ],
       [1, () => this.operate(machine, "uses all", hurried(Effect.scoped(manager.acquireAll(userId, this.ids, wait))))],
+      [1, () => this.operate(machine, `takes what comes first of ${name}`, this.race(manager, id, wait))],
       [1.5, () => this.operate(machine, `reports ${name}`, this.report(manager, id))],
       [1, () => this.operate(machine, `updates ${name}`, hurried(this.update(manager, id, wait)))],
       [0.4, () => this.operate(machine, `deletes ${name}`, hurried(manager.delete(userId, id, wait)))]
@@ -400,6 +401,15 @@ class Run {
           if (lends && round === 1) yield* Effect.either(this.refresh(manager, id, { ...wait, leaseId: lease.id }))
         }
       })
+    )
+  }
+
+  /** Two wait, and one is enough: the other is interrupted in the very step in which it is granted what the first gave back. */
+  race(manager: Manager, id: CredentialId, wait: { readonly wait?: Duration.Duration }) {
+    const other = this.world.chance.pick([id, ...this.ids])
+    return Effect.raceFirst(
+      Effect.scoped(manager.acquire(userId, id, wait)),
+      Effect.scoped(manager.acquire(userId, other, wait))
     )
   }
 

@@ -246,7 +246,7 @@ export const teeth: ReadonlyArray<Tooth> = [
   {
     name: "rule 1: a grant that is over is dropped",
     edits: [{ file: "LockService/Redis/Requests.js", find: " || deadline <= now()", put: "" }],
-    kinds: ["pauses", "everything"]
+    kinds: ["redis", "pauses", "everything"]
   },
   {
     name: "deadline rule 2: a pushed lease counts from before its grant",
@@ -323,7 +323,8 @@ export const teeth: ReadonlyArray<Tooth> = [
   {
     name: "an interruption gives back what was granted",
     edits: [{ file: "LockService/Wait.js", find: "this.#line.giveBack(this.#holder);", put: ";" }],
-    kinds: ["contention", "calm"]
+    kinds: ["contention", "calm"],
+    within: 11
   },
   {
     // a deletion that does not wait is stopped by the comparison of generations: both go
