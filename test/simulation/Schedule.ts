@@ -134,7 +134,8 @@ class Run {
   #watcher(place: Place, at: number): (machine: Machine, step: string) => void {
     const left: Array<Mishap & { seen: number }> = place.mishaps.map((mishap) => ({ ...mishap, seen: 0 }))
     return (machine, step) => {
-      if (!this.world.isSick) return
+      // who ends with this step is replaced already
+      if (!this.world.isSick || machine.isDoomed) return
       for (const mishap of left) {
         if (mishap.seen < 0 || (mishap.at !== undefined && !step.includes(mishap.at))) continue
         if (++mishap.seen < mishap.count) continue
