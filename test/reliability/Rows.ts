@@ -125,7 +125,7 @@ export const rows: ReadonlyArray<Row> = [
     long: { ...stampede, env: { READS: "1000", ROUNDS: "100" } },
     quick: stampede
   },
-  fuzz("routes", "10,000 inputs a route: 0 answers of 500, crashes, hangs", ["test/fuzz/Routes.test.ts"], 10_000, 60),
+  fuzz("routes", "10,000 inputs a route: 0 answers of 500, crashes, hangs", ["test/fuzz/Routes.test.ts"], 10_000, 120),
   fuzz("token answers", "5,000: typed, no token lost", ["test/fuzz/TokenAnswers.test.ts"], 5_000, 30),
   fuzz("discovery", "2,000 documents: typed, bounded calls", ["test/fuzz/Discovery.test.ts"], 2_000, 30),
   fuzz(
