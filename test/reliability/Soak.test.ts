@@ -190,8 +190,8 @@ describe("two servers under load", () => {
           if (!isLong) return
           yield* Effect.sleep(`${warmUpSeconds} seconds`)
           looks.push(yield* settled)
-          while ((yield* Clock.currentTimeMillis) + lookSeconds * 1000 < until + 1000) {
-            yield* Effect.sleep(`${lookSeconds - 6} seconds`)
+          for (let at = warm + lookSeconds * 1000; at <= until; at += lookSeconds * 1000) {
+            yield* Effect.sleep(Math.max(0, at - 15_000 - (yield* Clock.currentTimeMillis)))
             looks.push(yield* settled)
           }
         })
