@@ -25,8 +25,8 @@ const victims = isLong ? 8 : 1
 /** So many renewals are under way at each kill, by turns at either provider. */
 const atOnce = 4
 
-/** Of five kills three are aimed at what is between the answer and the save. */
-const isAimed = (kill: number) => kill % 5 < 3
+/** Of five kills four are aimed at what is between the answer and the save. */
+const isAimed = (kill: number) => kill % 5 < 4
 
 /** Spreads kills over a stretch of time, few or many. */
 const spread = (kill: number) => (kill * 0.618_034) % 1
@@ -80,7 +80,7 @@ describe("servers of several that are killed while they renew", () => {
         const survivors = services.slice(victims).map(({ client }) => client)
         const survivor = (index: number) => survivors[index % 2] ?? assert.fail()
         // so that each step of a renewal takes some of the moments
-        yield* cluster.toPostgres.delay(3)
+        yield* cluster.toPostgres.delay(5)
         for (const provider of Object.values(providers)) {
           provider.always({ delayBefore: "10 millis", delayAfter: "10 millis" })
         }
@@ -165,7 +165,7 @@ describe("servers of several that are killed while they renew", () => {
             const killed = Effect.zipRight(
               // it never asks the provider when it had no time to write the attempt down
               Effect.timeoutOption(answered(aimed), "1 minute"),
-              Effect.delay(killing, Math.floor(spread(kill) * saving * 0.9))
+              Effect.delay(killing, Math.floor(spread(kill) ** 2 * saving * 0.6))
             )
             yield* Effect.all([killed, ...renewals.map(ask)], { concurrency: "unbounded" })
           } else {
