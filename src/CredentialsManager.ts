@@ -34,7 +34,7 @@ import {
   type CredentialNotFound,
   GenerationConflict,
   type LeaseLost,
-  type LockTimeout,
+  LockTimeout,
   type LockUnavailable,
   type MissingConfig,
   type MissingTokenUrl,
@@ -49,7 +49,7 @@ import {
 } from "./CredentialsError.ts"
 import { Deletion } from "./Deletion.ts"
 import { Leases, type LentLease } from "./Leases.ts"
-import { type ChangeError, Lending } from "./Lending.ts"
+import { type ChangeError, Lending, type LendOptions, mostReturns } from "./Lending.ts"
 import { type Lease, LockService, type Mode } from "./LockService.ts"
 import { ProviderCatalogue } from "./ProviderCatalogue.ts"
 import * as Replacement from "./Replacement.ts"
@@ -250,6 +250,9 @@ const lendOptions = (options: AcquireOptions | undefined) => ({
   minValidSeconds: secondsOf(options?.minValid)
 })
 
+/** So often all are given back because one of them has become due. */
+const mostRounds = 10
+
 const leaseOf = (options: WaitOptions | undefined) => Option.fromNullable(options?.leaseId)
 
 /**
@@ -369,19 +372,42 @@ export const layer: Layer.Layer<
         lease
       })).pipe(Effect.withSpan("CredentialsManager.acquire"))
 
+    /** All of them, in their order; none, and nothing held, when one has become due since it was looked at. */
+    const holdAll = Effect.fnUntraced(function* (
+      userId: UserId,
+      ids: ReadonlyArray<CredentialId>,
+      options: LendOptions & { readonly orLiving: boolean }
+    ) {
+      const scope = yield* Scope.fork(yield* Effect.scope, ExecutionStrategy.sequential)
+      const held: Array<{ readonly secret: Secret; readonly lease: Lease }> = []
+      const all = Effect.forEach(ids, (id) =>
+        Effect.map(Effect.flatten(lending.acquireIfUsable(userId, id, options)), ({ credential, lease }) =>
+          held.push({ secret: secretOf(credential), lease })
+        )
+      )
+      return yield* all.pipe(
+        Effect.as(Option.some(held)),
+        Scope.extend(scope),
+        Effect.onError((cause) => Scope.close(scope, Exit.failCause(cause))),
+        Effect.catchTag("NoSuchElementException", () => Effect.succeedNone)
+      )
+    })
+
     const acquireAll: CredentialsManager["Type"]["acquireAll"] = Effect.fn("CredentialsManager.acquireAll")(
       function* (userId, ids, options) {
-        // due ones first, while nothing is held
-        yield* Effect.forEach(new Set(ids), (id) => get(userId, id, options), {
-          concurrency: "unbounded",
-          discard: true
-        })
-        const scope = yield* Scope.fork(yield* Effect.scope, ExecutionStrategy.sequential)
-        const held = yield* Effect.forEach([...new Set(ids)].sort(), (id) => acquire(userId, id, options)).pipe(
-          Scope.extend(scope),
-          Effect.onError((cause) => Scope.close(scope, Exit.failCause(cause)))
-        )
-        return ids.flatMap((id) => held.find(({ secret }) => secret.credentialId === id) ?? [])
+        const different = [...new Set(ids)].sort()
+        for (let round = 0; round < mostRounds; round++) {
+          // due ones first, while nothing is held: a renewal may need what others of the same grant hold
+          yield* Effect.forEach(different, (id) => get(userId, id, options), {
+            concurrency: "unbounded",
+            discard: true
+          })
+          const orLiving = round >= mostReturns
+          const held = yield* holdAll(userId, different, { ...lendOptions(options), orLiving })
+          if (Option.isNone(held)) continue
+          return ids.flatMap((id) => held.value.find(({ secret }) => secret.credentialId === id) ?? [])
+        }
+        return yield* new LockTimeout({ retryAfterSeconds: 1 })
       }
     )
 

@@ -95,6 +95,19 @@ export class Lending extends Context.Tag("effect-credentials/Lending")<
       id: CredentialId,
       options: LendOptions
     ) => Effect.Effect<{ readonly credential: Credential; readonly lease: Lease }, LendError, Scope.Scope>
+    /**
+     * The credential under a lease of the scope, for one who holds others besides: none, and nothing held, when it is due,
+     * because its renewal may need what is held besides. With `orLiving` it will do that the stored access token serves.
+     */
+    readonly acquireIfUsable: (
+      userId: UserId,
+      id: CredentialId,
+      options: LendOptions & { readonly orLiving: boolean }
+    ) => Effect.Effect<
+      Option.Option<{ readonly credential: Credential; readonly lease: Lease }>,
+      LendError,
+      Scope.Scope
+    >
     /** The usable credential under a lease for a holder outside this process; durable when it returns. */
     readonly lend: (
       userId: UserId,
@@ -124,8 +137,12 @@ interface Hold<L> {
   readonly giveBack: Effect.Effect<void>
 }
 
-/** How often a lease is given back to let a renewal pass, before its holder renews by itself. */
-const mostReturns = 2
+/**
+ * How often a lease is given back to let a renewal pass, before its holder renews by itself.
+ *
+ * @since 0.1.0
+ */
+export const mostReturns = 2
 
 /**
  * @since 0.1.0
@@ -254,18 +271,35 @@ export const layer: Layer.Layer<Lending, never, Store | LockService | Renewal | 
       return after.generation === before.generation
     })
 
-    const acquire: Lending["Type"]["acquire"] = Effect.fnUntraced(function* (userId, id, options) {
-      const scope = yield* Effect.scope
-      const grab = Effect.fnUntraced(function* (wait: Duration.Duration) {
+    /** A hold that ends with the scope. */
+    const grabIn = (scope: Scope.Scope, userId: UserId, id: CredentialId, mode: Mode) =>
+      Effect.fnUntraced(function* (wait: Duration.Duration) {
         const child = yield* Scope.fork(scope, ExecutionStrategy.sequential)
-        const lease = yield* locks.acquire(credentialKey(userId, id), { mode: options.mode, wait }).pipe(
+        const lease = yield* locks.acquire(credentialKey(userId, id), { mode, wait }).pipe(
           Scope.extend(child),
           Effect.onError((cause) => Scope.close(child, Exit.failCause(cause)))
         )
         return { lease, holderId: lease.id, giveBack: Scope.close(child, Exit.void) }
       })
+
+    const acquire: Lending["Type"]["acquire"] = Effect.fnUntraced(function* (userId, id, options) {
+      const grab = grabIn(yield* Effect.scope, userId, id, options.mode)
       const { credential, hold } = yield* underLease(userId, id, options, grab)
       return { credential, lease: hold.lease }
+    }, Effect.uninterruptible)
+
+    const acquireIfUsable: Lending["Type"]["acquireIfUsable"] = Effect.fnUntraced(function* (userId, id, options) {
+      const hold = yield* grabIn(yield* Effect.scope, userId, id, options.mode)(options.wait)
+      const read = Effect.gen(function* () {
+        const credential = yield* store.get(userId, id)
+        if (yield* isFresh(credential, options.minValidSeconds)) return Option.some(credential)
+        const lives = isRenewable(credential) && RenewalPolicy.isLiving(credential, yield* DateTime.now)
+        return options.orLiving && lives ? Option.some(credential) : Option.none()
+      })
+      const usable = yield* Effect.interruptible(read).pipe(
+        Effect.onExit((exit) => (Exit.isSuccess(exit) && Option.isSome(exit.value) ? Effect.void : hold.giveBack))
+      )
+      return Option.map(usable, (credential) => ({ credential, lease: hold.lease }))
     }, Effect.uninterruptible)
 
     const lend: Lending["Type"]["lend"] = Effect.fnUntraced(function* (userId, id, options) {
@@ -303,6 +337,6 @@ export const layer: Layer.Layer<Lending, never, Store | LockService | Renewal | 
       }).pipe(Effect.scoped)
     }
 
-    return Lending.of({ isFresh, usable, after, acquire, lend, alone })
+    return Lending.of({ isFresh, usable, after, acquire, acquireIfUsable, lend, alone })
   })
 )

@@ -163,6 +163,40 @@ describe("acquireAll", () => {
     }).pipe(Effect.provide(layer))
   })
 
+  it.effect(
+    "gives all back when one of them becomes due meanwhile: its renewal may need what is held of its grant",
+    () => {
+      const { layer, provider } = world()
+      return Effect.gen(function* () {
+        const manager = yield* CredentialsManager
+        const locks = yield* LockService
+        // both of one grant
+        const ids = [yield* given({ expiresIn: 3600 }), yield* given({ expiresIn: 3600 })].sort()
+        const [, last] = ids
+        if (last === undefined) return assert.fail()
+        const busy = yield* Effect.fork(
+          Effect.scoped(Effect.zipRight(locks.acquire(credentialKey(userId, last)), Effect.sleep("1 second")))
+        )
+        yield* settle
+        const lent = yield* Effect.fork(Effect.scoped(manager.acquireAll(userId, ids)))
+        yield* settle
+        yield* manager.report(userId, last, { generation: 1, status: 401 })
+        yield* adjust("1 second")
+        yield* Fiber.join(busy)
+        yield* settle
+        // without waiting for anything but the holder
+        const done = yield* Fiber.poll(lent)
+        assert.isTrue(Option.isSome(done))
+        const all = yield* Fiber.join(lent)
+        assert.deepStrictEqual(
+          all.map(({ secret }) => accessToken(secret)),
+          ["access-1", "access-1"]
+        )
+        assert.deepStrictEqual(provider.spent, ["refresh-0"])
+      }).pipe(Effect.provide(layer))
+    }
+  )
+
   it.effect("gives all back when one cannot be had", () => {
     const { layer } = world()
     return Effect.gen(function* () {

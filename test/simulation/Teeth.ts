@@ -33,7 +33,7 @@ export const teeth: ReadonlyArray<Tooth> = [
       }
     ],
     kinds: ["calm", "contention"],
-    within: 53
+    within: 280
   },
   {
     name: "a spending is written down before",
@@ -45,7 +45,7 @@ export const teeth: ReadonlyArray<Tooth> = [
     name: "of attempts for a grant one is open",
     edits: [{ file: "Store/Memory.js", find: "openFor(change.row.grant) !== undefined || ", put: "" }],
     kinds: ["redis", "everything", "pauses"],
-    within: 287
+    within: 1043
   },
   {
     name: "an unproven note is read back",
@@ -57,7 +57,7 @@ export const teeth: ReadonlyArray<Tooth> = [
       }
     ],
     kinds: ["store"],
-    within: 13
+    within: 15
   },
   {
     name: "a generation is stored over the one before",
@@ -69,7 +69,7 @@ export const teeth: ReadonlyArray<Tooth> = [
       }
     ],
     kinds: ["redis"],
-    within: 17
+    within: 31
   },
   {
     name: "an answer that the store does not take is kept",
@@ -81,7 +81,7 @@ export const teeth: ReadonlyArray<Tooth> = [
       }
     ],
     kinds: ["store"],
-    within: 44
+    within: 20
   },
   {
     name: "an answer that comes too late is kept",
@@ -93,7 +93,7 @@ export const teeth: ReadonlyArray<Tooth> = [
       }
     ],
     kinds: ["calm", "contention", "store"],
-    within: 56
+    within: 14
   },
   {
     name: "an unclear end leaves the attempt open",
@@ -105,7 +105,7 @@ export const teeth: ReadonlyArray<Tooth> = [
       }
     ],
     kinds: ["provider"],
-    within: 12
+    within: 13
   },
   {
     name: "another one's attempt is left alone until its deadline, and while that one lives",
@@ -114,7 +114,7 @@ export const teeth: ReadonlyArray<Tooth> = [
       { file: "Renewal.js", find: "if (isOwn || !(yield* processes.isAlive(attempt.processId)))", put: "if (true)" }
     ],
     kinds: ["redis", "everything"],
-    within: 244
+    within: 192
   },
   {
     name: "an answer that names no refresh token keeps the old one",
@@ -126,7 +126,7 @@ export const teeth: ReadonlyArray<Tooth> = [
       }
     ],
     kinds: ["provider"],
-    within: 6
+    within: 4
   },
   {
     name: "a renewal waits for those who hold what it ends",
@@ -138,7 +138,7 @@ export const teeth: ReadonlyArray<Tooth> = [
       }
     ],
     kinds: ["calm"],
-    within: 33
+    within: 43
   },
   {
     name: "credentials are locked before their grant",
@@ -155,7 +155,7 @@ export const teeth: ReadonlyArray<Tooth> = [
       }
     ],
     kinds: ["contention"],
-    within: 64
+    within: 1122
   },
   {
     name: "callers join a flight and own none",
@@ -167,7 +167,7 @@ export const teeth: ReadonlyArray<Tooth> = [
       }
     ],
     kinds: ["calm", "contention"],
-    within: 65
+    within: 94
   },
   {
     name: "exchange and save are not interruptible",
@@ -192,7 +192,7 @@ export const teeth: ReadonlyArray<Tooth> = [
       }
     ],
     kinds: ["contention", "redis", "pauses"],
-    within: 81
+    within: 201
   },
   {
     name: "who holds is in the way",
@@ -204,7 +204,7 @@ export const teeth: ReadonlyArray<Tooth> = [
       }
     ],
     kinds: ["contention"],
-    within: 10
+    within: 19
   },
   {
     name: "fences begin at the time",
@@ -213,7 +213,7 @@ export const teeth: ReadonlyArray<Tooth> = [
       { file: scripts, find: "if time[1] * 1000000 + time[2] >= least then", put: "if false then" }
     ],
     kinds: ["redis"],
-    within: 27
+    within: 23
   },
   {
     name: "fences are reserved for those who follow",
@@ -230,7 +230,7 @@ export const teeth: ReadonlyArray<Tooth> = [
       }
     ],
     kinds: ["contention"],
-    within: 11
+    within: 25
   },
   {
     // the script gives nothing of the past to who says what came last: both go
@@ -241,7 +241,7 @@ export const teeth: ReadonlyArray<Tooth> = [
       { file: scripts, find: "if time[1] * 1000000 + time[2] >= least then", put: "if false then" }
     ],
     kinds: ["redis"],
-    within: 10
+    within: 23
   },
   {
     name: "rule 1: a grant that is over is dropped",
@@ -258,7 +258,7 @@ export const teeth: ReadonlyArray<Tooth> = [
       }
     ],
     kinds: ["pauses"],
-    within: 497
+    within: 70
   },
   {
     name: "rule 3: a lease is looked at before each side effect",
@@ -270,7 +270,7 @@ export const teeth: ReadonlyArray<Tooth> = [
       }
     ],
     kinds: ["pauses"],
-    within: 293
+    within: 204
   },
   {
     name: "rule 4: who waits asks again",
@@ -282,7 +282,7 @@ export const teeth: ReadonlyArray<Tooth> = [
       }
     ],
     kinds: ["redis"],
-    within: 63
+    within: 27
   },
   {
     name: "a pushed grant lasts as long as a claim",
@@ -294,7 +294,7 @@ export const teeth: ReadonlyArray<Tooth> = [
       }
     ],
     kinds: ["crashes", "redis"],
-    within: 269
+    within: 91
   },
   {
     name: "who leaves is taken out of the line",
@@ -306,7 +306,7 @@ export const teeth: ReadonlyArray<Tooth> = [
       }
     ],
     kinds: ["contention", "calm"],
-    within: 29
+    within: 53
   },
   {
     name: "what is withdrawn ends in redis",
@@ -318,13 +318,13 @@ export const teeth: ReadonlyArray<Tooth> = [
       }
     ],
     kinds: ["contention", "redis"],
-    within: 16
+    within: 9
   },
   {
     name: "an interruption gives back what was granted",
     edits: [{ file: "LockService/Wait.js", find: "this.#line.giveBack(this.#holder);", put: ";" }],
     kinds: ["contention", "calm"],
-    within: 11
+    within: 8
   },
   {
     // a deletion that does not wait is stopped by the comparison of generations: both go
@@ -338,15 +338,15 @@ export const teeth: ReadonlyArray<Tooth> = [
       }
     ],
     kinds: ["store", "everything"],
-    within: 126
+    within: 700
   },
   {
     name: "a confirmation is sent under the lease only",
     edits: [{ file: "Attempts.js", find: "yield* stillMine;\n                answer", put: "answer" }],
     kinds: ["pauses"],
-    within: 90
+    within: 204
   }
 ]
 
 /** Those that are missed so soon that every test run can afford it. */
-export const quickTeeth = teeth.filter(({ within = Number.POSITIVE_INFINITY }) => within <= 60)
+export const quickTeeth = teeth.filter(({ within = Number.POSITIVE_INFINITY }) => within <= 25)
