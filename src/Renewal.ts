@@ -120,6 +120,8 @@ export const layer = (
       const yieldsFor = Duration.decode(options.yieldsFor ?? "30 seconds")
       const drainTimeout = Duration.decode(options.drainTimeout ?? "10 seconds")
       const flights = new Map<Grant, Flight>()
+      /** Nobody would wait for what is begun from now on. */
+      let isClosing = false
       const timer = yield* makeTimer
       const bounds = new DeadlineWatch(timer, "stop")
 
@@ -336,6 +338,7 @@ export const layer = (
         Effect.uninterruptible(
           Effect.suspend(() => {
             const existing = flights.get(grant)
+            if (existing === undefined && isClosing) return new LockTimeout({ retryAfterSeconds: 1 })
             const flight = existing ?? new Flight(grant, credential, bounds)
             flight.board(credential, request)
             if (existing !== undefined) return Effect.succeed(existing)
@@ -414,12 +417,13 @@ export const layer = (
         )
 
       // Shutdown: those that wait are interrupted, those that exchange are awaited
-      yield* Effect.addFinalizer(() =>
-        Effect.forEach(flights.values(), ({ fiber }) => (fiber ? Fiber.interrupt(fiber) : Effect.void), {
+      yield* Effect.addFinalizer(() => {
+        isClosing = true
+        return Effect.forEach(flights.values(), ({ fiber }) => (fiber ? Fiber.interrupt(fiber) : Effect.void), {
           concurrency: "unbounded",
           discard: true
         }).pipe(Effect.disconnect, Effect.interruptible, Effect.timeoutOption(drainTimeout))
-      )
+      })
 
       return Renewal.of({ judge, renew, renewWhileLiving })
     })
