@@ -7,7 +7,6 @@
  */
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as FiberId from "effect/FiberId"
 import * as FiberSet from "effect/FiberSet"
 import * as Layer from "effect/Layer"
 import type * as Scope from "effect/Scope"
@@ -15,6 +14,7 @@ import { randomBytes } from "node:crypto"
 import { LockService, make as makeLocks } from "../LockService.ts"
 import { Redis, type RedisError } from "../Redis.ts"
 import type { Authority, Cover } from "./Authority.ts"
+import { makeTimer } from "./DeadlineWatch.ts"
 import { Alone } from "./Redis/Alone.ts"
 import { Covers, RedisCover } from "./Redis/Covers.ts"
 import { Endings } from "./Redis/Endings.ts"
@@ -46,13 +46,8 @@ export const makeAuthority = Effect.fnUntraced(function* (
   options: Options = {}
 ): Effect.fn.Return<Authority, RedisError, Redis | Scope.Scope> {
   const redis = yield* Redis
-  const clock = yield* Effect.clock
+  const { after, now } = yield* makeTimer
   const runFork = yield* FiberSet.makeRuntime<never>()
-  const now = () => Number(clock.unsafeCurrentTimeNanos()) / 1e6
-  const after = (millis: number, run: () => void): (() => void) => {
-    const timer = runFork(Effect.zipRight(Effect.sleep(millis), Effect.sync(run)))
-    return () => timer.unsafeInterruptAsFork(FiberId.none)
-  }
   const ttl = Math.round(Duration.toMillis(options.ttl ?? "10 seconds"))
   const alone = new Alone(redis)
   const session: Session = {
