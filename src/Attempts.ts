@@ -24,7 +24,7 @@ import { isReauthSoon, settled } from "./Credential.ts"
 import { NeedsReauth, type OutboundRefused, ProviderError, StoreUnavailable } from "./CredentialsError.ts"
 import type { Handler } from "./HandlerRegistry/Handler.ts"
 import type { Lease } from "./LockService.ts"
-import { type Answer, OutboundFailure } from "./Outbound.ts"
+import { type Answer, answeredWithin, type OutboundFailure } from "./Outbound.ts"
 import { Processes } from "./Processes.ts"
 import { type Receipt, Receipts } from "./Receipts.ts"
 import * as RenewalPolicy from "./RenewalPolicy.ts"
@@ -218,10 +218,7 @@ export const layer = (options: Options = {}): Layer.Layer<Attempts, never, Store
 
       const send = (spending: Spending, refreshToken: Redacted.Redacted) =>
         spending.handler.refresh(refreshToken).pipe(
-          Effect.timeoutFail({
-            duration: exchangeTimeout,
-            onTimeout: () => new OutboundFailure({ sent: true, reason: "timeout" })
-          }),
+          answeredWithin(exchangeTimeout, () => true),
           // a fiber of its own, which only its timer interrupts
           Effect.interruptible,
           Effect.forkDaemon,

@@ -15,10 +15,15 @@ import type { OutboundRefused } from "./CredentialsError.ts"
 import * as Connection from "./Outbound/Connection.ts"
 import * as Destination from "./Outbound/Destination.ts"
 import * as Exchange from "./Outbound/Exchange.ts"
-import { isSent, OutboundFailure, type Progress } from "./Outbound/Failure.ts"
+import { answeredWithin, isSent, OutboundFailure, type Progress } from "./Outbound/Failure.ts"
 import * as Fetch from "./Outbound/Fetch.ts"
 
 export {
+  /**
+   * @since 0.1.0
+   * @category combinators
+   */
+  answeredWithin,
   /**
    * @since 0.1.0
    * @category errors
@@ -214,10 +219,7 @@ export const layer = (options: Options): Layer.Layer<Outbound> =>
           Effect.tap(({ status }) => told(request.method, progress, { status })),
           Effect.flatMap(use),
           Effect.scoped,
-          Effect.timeoutFail({
-            duration: profile.timeout,
-            onTimeout: () => new OutboundFailure({ sent: isSent(progress), reason: "timeout" })
-          }),
+          answeredWithin(profile.timeout, () => isSent(progress)),
           Effect.tapError((error) =>
             told(request.method, progress, { reason: error._tag === "OutboundFailure" ? error.reason : "refused" })
           )

@@ -474,6 +474,18 @@ describe("what did not come", () => {
     })
   )
 
+  it.scopedLive("an answer that came while the process stood still past its time is heard", () =>
+    Effect.gen(function* () {
+      const server = yield* serving(({ response }) => {
+        response.end("{}")
+        // from here on the timer is due, and the answer is in the socket
+        Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 600)
+      })
+      const answer = yield* send(post(server.url), { timeout: "200 millis" })
+      assert.strictEqual(text(answer), "{}")
+    })
+  )
+
   it.scoped("an answer that comes a byte at a time has no more time than another", () =>
     Effect.gen(function* () {
       const arrived = yield* Deferred.make<Http.ServerResponse>()

@@ -4,6 +4,8 @@
  * @since 0.1.0
  */
 import * as Data from "effect/Data"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
 import type { Socket } from "node:net"
 import type { FailureReason } from "../Credential.ts"
 
@@ -66,3 +68,22 @@ const reasonOf = (progress: Progress, error: unknown): OutboundFailure["reason"]
  */
 export const failureOf = (progress: Progress, error: unknown): OutboundFailure =>
   new OutboundFailure({ sent: isSent(progress), reason: reasonOf(progress, error) })
+
+/** To read what has come into the sockets meanwhile, and to unpack it. */
+const catchUp = Duration.seconds(1)
+
+/**
+ * Bounds the time to an answer. A process that stood still past it has a second to hear what has come meanwhile, before it
+ * fails: its timers ring before its sockets are read.
+ *
+ * @since 0.1.0
+ */
+export const answeredWithin = (duration: Duration.DurationInput, isSent: () => boolean) => {
+  const timeout = Effect.gen(function* () {
+    const [took] = yield* Effect.timed(Effect.sleep(duration))
+    if (Duration.toMillis(took) >= Duration.toMillis(duration) + 200) yield* Effect.sleep(catchUp)
+    return yield* new OutboundFailure({ sent: isSent(), reason: "timeout" })
+  })
+  return <A, E, R>(self: Effect.Effect<A, E, R>): Effect.Effect<A, E | OutboundFailure, R> =>
+    Effect.raceFirst(self, timeout)
+}

@@ -96,7 +96,10 @@ export class Machine {
       shouldYield: () => {
         if (--left > 0) return false
         left = 1 + world.chance.below(2 * options.patience)
-        return 0
+        // to let others run where there are none would only cost
+        if (this.#tasks.length + this.#microtasks.length === 0) return false
+        // any priority is set aside for each time, for a dozen operations
+        return undefined as unknown as number
       },
       scheduleTask: (task) => void this.#tasks.push(task)
     }

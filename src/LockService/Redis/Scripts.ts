@@ -50,7 +50,8 @@ local function store()
     value = value .. ' ' .. digits(deadline) .. ' ' .. holder
     ms = math.max(ms, deadline - now)
   end
-  if others then ms = math.max(ms, call('PTTL', R), call('PTTL', G)) end
+  -- R may have expired as a whole, and left the fences of its readers
+  if others then ms = math.max(ms, call('PTTL', R), call('PTTL', G)) else call('DEL', W) end
   call('SET', S, value, 'PX', ms)
 end
 
