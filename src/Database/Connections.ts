@@ -28,6 +28,12 @@ interface Waiter {
 /** How often whoever waits is looked at until nothing has gone on for too long. */
 const looks = 10
 
+/**
+ * So many are opened at a time: to open one costs a server more than most turns at one take, and a burst that opened all
+ * would keep a busy machine from answering any of them.
+ */
+const opensAtOnce = 2
+
 /** The server has answered all that it was asked, and waits. */
 const isReady = (client: Pg.ClientBase) => "readyForQuery" in client && client.readyForQuery === true
 
@@ -40,8 +46,11 @@ class TurnTakingPool extends Pg.Pool {
   readonly #waiting: Array<Waiter> = []
   readonly #startLooking: () => void
   #free: number
+  /** Turns that have not begun: at a connection that is there, or is opened for it. */
+  #asked = 0
   #looked = 0
-  /** The look before which a turn last began or ended well. */
+  /** How often a turn has begun or ended well, and the look before which one last did. */
+  #moves = 0
   #movedAt = 0
   #isLooking = false
 
@@ -59,35 +68,54 @@ class TurnTakingPool extends Pg.Pool {
         this.connect((error, client) => (client === undefined ? reject(error) : resolve(client)))
       })
     }
-    if (this.#free > 0) return this.#take(taken)
+    if (this.#mayTake()) return this.#take(taken)
     this.#waiting.push({ taken, since: this.#looked })
     if (this.#isLooking) return undefined
     this.#isLooking = true
     return this.#startLooking()
   }
 
+  #mayTake(): boolean {
+    return this.#free > 0 && this.#asked < this.idleCount + opensAtOnce
+  }
+
   #take(taken: Taken): void {
     this.#free--
+    this.#asked++
+    const moves = this.#moves
     super.connect((error, client, release) => {
+      this.#asked--
       if (error !== undefined || client === undefined) {
+        this.#free++
         taken(error, client, release)
-        return this.#next()
+        // nothing has gone on: they would wait as long once more
+        if (this.#moves === moves) for (const waiter of this.#waiting.splice(0)) waiter.taken(error, client, release)
+        return this.#serve()
       }
-      this.#movedAt = this.#looked
+      this.#moved()
       const ended = (unusable?: Error | boolean) => {
-        if (isReady(client)) this.#movedAt = this.#looked
+        if (isReady(client)) this.#moved()
+        this.#free++
         release(unusable)
-        this.#next()
+        this.#serve()
       }
       client.release = ended
       taken(error, client, ended)
+      this.#serve()
     })
   }
 
-  #next(): void {
-    this.#free++
-    const waiter = this.#waiting.shift()
-    if (waiter !== undefined) this.#take(waiter.taken)
+  #moved(): void {
+    this.#moves++
+    this.#movedAt = this.#looked
+  }
+
+  #serve(): void {
+    while (this.#mayTake()) {
+      const waiter = this.#waiting.shift()
+      if (waiter === undefined) return
+      this.#take(waiter.taken)
+    }
   }
 
   /** Whether to look again. */
@@ -118,8 +146,8 @@ const endWhenSilent = (socket: Socket, after: Duration.Duration, rests: () => bo
 /**
  * A pool for as long as the scope lives.
  *
- * - Whoever asks for a connection is given up when a server that is to make one is silent for `connectWithin`, or when all
- *   are in use and for so long no turn at one has begun or ended well.
+ * - Two are opened at a time. Whoever asks for one is given up when a server that is to make one refuses, or is silent for
+ *   `connectWithin`, and no turn has begun or ended well meanwhile; and when for so long none has.
  * - A connection is given up whose server is silent for longer than `answerWithin`, and one that comes back from a turn
  *   before the server has answered it.
  *
