@@ -233,6 +233,9 @@ export const layer = (options: Options = {}): Layer.Layer<Attempts, never, Store
 
       const sharing = (attempt: Attempt) => store.sharing(attempt.userId, attempt.grant)
 
+      const kept = (receipt: Receipt) =>
+        Effect.isSuccess(Effect.tapError(receipts.keep(receipt), (error) => Effect.logError(error.message)))
+
       /**
        * Stores the tokens in every credential that still holds the refresh token that they were paid with: a replacement
        * that kept that token, too. `Moved` when there is none, when the attempt is no longer the last, or when somebody
@@ -321,9 +324,7 @@ export const layer = (options: Options = {}): Layer.Layer<Attempts, never, Store
           Effect.timeoutOption(spoolAfter)
         )
         if (Option.isSome(soon)) return yield* saved
-        const spooled = yield* Effect.isSuccess(
-          Effect.tapError(receipts.keep(receipt), (error) => Effect.logError(error.message))
-        )
+        const spooled = yield* kept(receipt)
         // what was written of it by halves goes as well
         const settled = Effect.zipLeft(saved, Effect.ignore(receipts.drop(attempt.id)))
         if (!spooled) return yield* settled
@@ -417,8 +418,9 @@ export const layer = (options: Options = {}): Layer.Layer<Attempts, never, Store
             return yield* failed(attempt, spending, denial, [yield* closeUnspent(attempt, spending)])
           case "Unclear": {
             // a later version may read what this one cannot
-            yield* Effect.ignore(receipts.keep({ attempt, answer, receivedAt: yield* DateTime.now }))
-            yield* note("receipt_kept", spending.credentials[0], attempt, denial.reason)
+            if (yield* kept({ attempt, answer, receivedAt: yield* DateTime.now })) {
+              yield* note("receipt_kept", spending.credentials[0], attempt, denial.reason)
+            }
             return yield* unclear(attempt, spending, denial.reason, true)
           }
         }

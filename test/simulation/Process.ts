@@ -87,7 +87,7 @@ const watched = (locks: LockService["Type"], machine: Machine, around: Surroundi
               machine.tell(() => `${error._tag} at ${key.slice(0, 11)} after ${Math.round(took)} ms`)
               // stood still meanwhile
               if (machine.stillUntil > since || error._tag !== "LockTimeout") return
-              if (took > wait * 1.1 + 3_000) {
+              if (took > wait * 1.1 + 3_500) {
                 world.violation(`${machine.name} waits ${Math.round(took)} ms for ${key}, and was to wait ${wait}`)
               }
               if (around.holdsAreShort && wait >= 20_000) world.violation(`${machine.name} starves at ${key}`)
@@ -109,7 +109,10 @@ const watched = (locks: LockService["Type"], machine: Machine, around: Surroundi
 /** What a process is made of, in the order in which it is made. */
 const parts = (machine: Machine, folder: Spool.Folder, around: Surroundings) => {
   const { database } = around
-  const spool = Spool.make(folder, machine, around.spoolFailing)
+  const spool = Spool.make(folder, machine, {
+    failing: around.spoolFailing,
+    written: (attempt, isKept) => around.witness.receipt(attempt, isKept)
+  })
   const kept = around.secondCopy
     ? Effect.map(ReceiptsInRedis.make, (copy) => SecondCopy.make(spool, copy))
     : Effect.succeed(spool)

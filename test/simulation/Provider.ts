@@ -75,6 +75,8 @@ export interface Presentation {
   issued: { readonly refresh: string; readonly access: string } | undefined
   /** When the answer, with what was issued, was heard. */
   heardAt: number | undefined
+  /** What was issued is not to be read from the answer. */
+  isUnreadable: boolean
   /** The sender got an answer, or gave up. */
   isOver: boolean
 }
@@ -238,6 +240,7 @@ export class Provider {
     if (this.#world.fails(this.#faults.cutAfter)) return "cut"
     if (this.#world.fails(this.#faults.late)) return "late"
     if (!this.#world.fails(this.#faults.truncated)) return given
+    presentation.isUnreadable = true
     const body = Redacted.value(given.body)
     return { ...given, body: Redacted.make(body.subarray(0, Math.floor(body.length / 2))) }
   }
@@ -262,6 +265,7 @@ export class Provider {
           spent: false,
           issued: undefined,
           heardAt: undefined,
+          isUnreadable: false,
           isOver: false
         }
         this.presentations.push(presentation)

@@ -58,7 +58,6 @@ class Run {
   readonly folders = new Set<Folder>()
   /** Operations that have not ended, and who runs them. */
   readonly unfinished = new Map<number, { readonly machine: Machine; readonly what: string }>()
-  readonly spooled = new Set<string>()
   readonly counts = { spends: 0, kills: 0, pauses: 0, operations: 0, failed: 0, stale: 0 }
   #processes = 0
   readonly #judgesTime: boolean
@@ -222,6 +221,7 @@ class Run {
     const { after, keepsDisk } = place.restart
     if (!keepsDisk && folder !== undefined) {
       this.folders.delete(folder)
+      for (const attempt of folder.keys()) this.witness.receiptGone(attempt)
       this.#folders[at] = undefined
     }
     this.#booting++
@@ -523,7 +523,7 @@ class Run {
     }
     if (world.pending > 0) world.violation(`${world.pending} timers are left behind`)
     this.#judgeRedis()
-    this.witness.accountFor(this.#kept(), this.spooled)
+    this.witness.accountFor(this.#kept())
   }
 
   /** The attempts that there is a receipt of. */

@@ -8,8 +8,19 @@ export type Folder = Map<string, Uint8Array>
 
 const failed = (doing: "write" | "read") => new SpoolUnavailable({ doing, place: "DATA_DIR" })
 
-export const make = (folder: Folder, machine: Machine, failing: number): Spool => {
-  const act = <A>(step: string, doing: "write" | "read", run: () => A): Effect.Effect<A, SpoolUnavailable> =>
+export interface Options {
+  readonly failing: number
+  /** Told of each write when it has ended, for which attempt. */
+  readonly written: (attempt: string, isKept: boolean) => void
+}
+
+export const make = (folder: Folder, machine: Machine, { failing, written }: Options): Spool => {
+  const act = <A>(
+    step: string,
+    doing: "write" | "read",
+    run: () => A,
+    ended = (_fails: boolean): void => {}
+  ): Effect.Effect<A, SpoolUnavailable> =>
     Effect.async((resume) =>
       machine.takes(`spool ${step}`, () => {
         const { chance } = machine.world
@@ -18,16 +29,22 @@ export const make = (folder: Folder, machine: Machine, failing: number): Spool =
           // a process that ends while it writes leaves nothing whole
           if (machine.isGone && chance.happens(0.5)) return
           const result = fails ? Effect.fail(failed(doing)) : Effect.succeed(run())
+          ended(fails)
           machine.step(() => resume(result))
         })
       })
     )
   return {
     write: (name, bytes) =>
-      act("write", "write", () => {
-        machine.tell(() => `keeps the receipt of ${name.slice(0, 4)}`)
-        folder.set(name, bytes)
-      }),
+      act(
+        "write",
+        "write",
+        () => {
+          machine.tell(() => `keeps the receipt of ${name.slice(0, 4)}`)
+          folder.set(name, bytes)
+        },
+        (fails) => written(name, !fails)
+      ),
     read: (name) => act("read", "read", () => Option.fromNullable(folder.get(name))),
     names: act("names", "read", () => [...folder.keys()]),
     remove: (name) =>

@@ -76,7 +76,7 @@ export const teeth: ReadonlyArray<Tooth> = [
     edits: [
       {
         file: "Attempts.js",
-        find: "const spooled = yield* Effect.isSuccess(Effect.tapError(receipts.keep(receipt), (error) => Effect.logError(error.message)));",
+        find: "const spooled = yield* kept(receipt);",
         put: "const spooled = true;"
       }
     ],

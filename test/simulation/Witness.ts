@@ -53,6 +53,8 @@ export class Witness {
   readonly #grantOf = new Map<string, string>()
   readonly #expiries = new Map<string, number>()
   readonly #reported = new Set<string>()
+  /** Whether the last write of an attempt's receipt left one. */
+  readonly #receipts = new Map<string, boolean>()
   /** Refresh tokens that users brought. */
   readonly #roots = new Set<string>()
   readonly #holds = new Map<string, Array<Hold>>()
@@ -195,8 +197,15 @@ export class Witness {
     const isOwn = attempt !== undefined && this.#processes.get(attempt.processId) === machine
     if (!isOwn) {
       // nothing can keep a process from sending that stood still after its last look
-      const isStale = machine.stillFor > 5_000 && this.#world.now - machine.stillUntil < 5
-      if (isStale) this.stale++
+      const stoodStill = machine.stillFor > 5_000 && this.#world.now - machine.stillUntil < 5
+      // nor one that has not heard yet that its locks are forgotten; another may repeat what it asks, in the time of grace
+      const isRepeated =
+        this.#known.graceMillis > 0 &&
+        this.#world.now - this.flushedAt < 15_000 &&
+        [...this.#attempts.values()].some(
+          (own) => own.grant === grant && own.outcome === "probed" && this.#processes.get(own.processId) === machine
+        )
+      if (stoodStill || isRepeated) this.stale++
       else this.#violation(`${machine.name} presents ${token} without having written it down`)
       return
     }
@@ -271,8 +280,17 @@ export class Witness {
     )
   }
 
+  receipt(attempt: string, isKept: boolean): void {
+    this.#receipts.set(attempt, isKept || this.#receipts.get(attempt) === true)
+  }
+
+  /** With the disk that it was on. */
+  receiptGone(attempt: string): void {
+    this.#receipts.delete(attempt)
+  }
+
   /** What of the provider's answers is left, once nothing more happens; `kept` holds the attempts that have a receipt. */
-  accountFor(kept: ReadonlySet<string>, spooled: ReadonlySet<string>): void {
+  accountFor(kept: ReadonlySet<string>): void {
     if (!this.#known.rotates) return
     for (const presentation of this.#known.presentations) {
       const { heardAt, issued, machine, token } = presentation
@@ -280,7 +298,10 @@ export class Witness {
       const attempt = [...this.#attempts.values()].find(({ presentations }) => presentations.includes(presentation))
       if (attempt === undefined || kept.has(attempt.id)) continue
       const what = `${issued.refresh}, given to ${machine.name} for ${token},`
-      if (spooled.has(attempt.id)) {
+      const receipt = this.#receipts.get(attempt.id)
+      // two faults at once: it is recorded as lost when it is asked for next
+      if (presentation.isUnreadable && receipt === false) continue
+      if (receipt === true) {
         this.#violation(`the receipt of ${what} was durable and is gone`)
       } else if (heardAt !== undefined && !machine.isGone) {
         this.#violation(`${what} was heard and is nowhere (its attempt is ${attempt.outcome ?? "open"})`)
