@@ -154,7 +154,7 @@ describe("rotate-keys on Postgres", () => {
     () =>
       Effect.gen(function* () {
         // ROTATION_ROWS=50000 measures
-        const count = Number(process.env["ROTATION_ROWS"] ?? 5_000)
+        const count = Number(process.env["ROTATION_ROWS"] ?? 2_000)
         const url = yield* Postgres.database
         const seeded = yield* seed(url, count)
         const service = yield* Service.start({

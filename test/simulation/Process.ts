@@ -70,7 +70,7 @@ const watched = (locks: LockService["Type"], machine: Machine, around: Surroundi
   const alive = (lease: Lease) =>
     Effect.catchAll(lease.check, () =>
       Effect.sync(() => {
-        if (machine.isClosing || world.now - machine.stillUntil < 5) return
+        if (machine.isClosing) return
         world.violation(`${machine.name} is granted ${lease.key}, and that lease is over`)
       })
     )

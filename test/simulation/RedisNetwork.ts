@@ -213,8 +213,13 @@ export class RedisNetwork {
       }
       const heardAt = Math.max(this.#world.now + this.#latency(), connection.heardUntil)
       connection.heardUntil = heardAt
-      this.#world.after(heardAt - this.#world.now, machine, () => {
+      const hear = (): void => {
         if (connection.number === number) end(fault, reply)
+      }
+      this.#world.after(heardAt - this.#world.now, undefined, () => {
+        // what comes while it stands still lies there with all else
+        if (machine.isStill) machine.step(hear)
+        else machine.takes(what.replace("redis", "redis answer to"), () => machine.step(hear))
       })
     })
   }

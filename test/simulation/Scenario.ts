@@ -67,6 +67,7 @@ const steps = [
   [3, "store Replace"],
   [2, "OpenAttempt"],
   [2, "redis script"],
+  [2, "redis answer"],
   [1, "spool write"],
   [1, "store outcome"]
 ] as const

@@ -33,19 +33,19 @@ export const teeth: ReadonlyArray<Tooth> = [
       }
     ],
     kinds: ["calm", "contention"],
-    within: 280
+    within: 506
   },
   {
     name: "a spending is written down before",
     edits: [{ file: "Attempts.js", find: "yield* begin(attempt, spending);", put: "" }],
     kinds: ["calm"],
-    within: 3
+    within: 2
   },
   {
     name: "of attempts for a grant one is open",
     edits: [{ file: "Store/Memory.js", find: "openFor(change.row.grant) !== undefined || ", put: "" }],
     kinds: ["redis", "everything", "pauses"],
-    within: 1043
+    within: 446
   },
   {
     name: "an unproven note is read back",
@@ -57,7 +57,7 @@ export const teeth: ReadonlyArray<Tooth> = [
       }
     ],
     kinds: ["store"],
-    within: 15
+    within: 41
   },
   {
     name: "a generation is stored over the one before",
@@ -69,7 +69,7 @@ export const teeth: ReadonlyArray<Tooth> = [
       }
     ],
     kinds: ["redis"],
-    within: 31
+    within: 59
   },
   {
     name: "an answer that the store does not take is kept",
@@ -81,7 +81,7 @@ export const teeth: ReadonlyArray<Tooth> = [
       }
     ],
     kinds: ["store"],
-    within: 20
+    within: 18
   },
   {
     name: "an answer that comes too late is kept",
@@ -93,7 +93,7 @@ export const teeth: ReadonlyArray<Tooth> = [
       }
     ],
     kinds: ["calm", "contention", "store"],
-    within: 14
+    within: 53
   },
   {
     name: "an unclear end leaves the attempt open",
@@ -105,7 +105,7 @@ export const teeth: ReadonlyArray<Tooth> = [
       }
     ],
     kinds: ["provider"],
-    within: 13
+    within: 16
   },
   {
     name: "another one's attempt is left alone until its deadline, and while that one lives",
@@ -114,7 +114,7 @@ export const teeth: ReadonlyArray<Tooth> = [
       { file: "Renewal.js", find: "if (isOwn || !(yield* processes.isAlive(attempt.processId)))", put: "if (true)" }
     ],
     kinds: ["redis", "everything"],
-    within: 192
+    within: 78
   },
   {
     name: "an answer that names no refresh token keeps the old one",
@@ -126,7 +126,7 @@ export const teeth: ReadonlyArray<Tooth> = [
       }
     ],
     kinds: ["provider"],
-    within: 4
+    within: 3
   },
   {
     name: "a renewal waits for those who hold what it ends",
@@ -138,7 +138,7 @@ export const teeth: ReadonlyArray<Tooth> = [
       }
     ],
     kinds: ["calm"],
-    within: 43
+    within: 14
   },
   {
     name: "credentials are locked before their grant",
@@ -155,7 +155,7 @@ export const teeth: ReadonlyArray<Tooth> = [
       }
     ],
     kinds: ["contention"],
-    within: 1122
+    within: 665
   },
   {
     name: "callers join a flight and own none",
@@ -167,7 +167,7 @@ export const teeth: ReadonlyArray<Tooth> = [
       }
     ],
     kinds: ["calm", "contention"],
-    within: 94
+    within: 11
   },
   {
     name: "exchange and save are not interruptible",
@@ -179,7 +179,7 @@ export const teeth: ReadonlyArray<Tooth> = [
       }
     ],
     kinds: ["crashes"],
-    within: 66
+    within: 54
   },
   {
     name: "release looks who holds",
@@ -192,7 +192,7 @@ export const teeth: ReadonlyArray<Tooth> = [
       }
     ],
     kinds: ["contention", "redis", "pauses"],
-    within: 201
+    within: 74
   },
   {
     name: "who holds is in the way",
@@ -204,7 +204,7 @@ export const teeth: ReadonlyArray<Tooth> = [
       }
     ],
     kinds: ["contention"],
-    within: 19
+    within: 7
   },
   {
     name: "fences begin at the time",
@@ -213,7 +213,7 @@ export const teeth: ReadonlyArray<Tooth> = [
       { file: scripts, find: "if time[1] * 1000000 + time[2] >= least then", put: "if false then" }
     ],
     kinds: ["redis"],
-    within: 23
+    within: 5
   },
   {
     name: "fences are reserved for those who follow",
@@ -230,7 +230,7 @@ export const teeth: ReadonlyArray<Tooth> = [
       }
     ],
     kinds: ["contention"],
-    within: 25
+    within: 75
   },
   {
     // the script gives nothing of the past to who says what came last: both go
@@ -241,12 +241,21 @@ export const teeth: ReadonlyArray<Tooth> = [
       { file: scripts, find: "if time[1] * 1000000 + time[2] >= least then", put: "if false then" }
     ],
     kinds: ["redis"],
-    within: 23
+    within: 5
   },
   {
+    // where it comes from Redis, and where it is handed out
     name: "rule 1: a grant that is over is dropped",
-    edits: [{ file: "LockService/Redis/Requests.js", find: " || deadline <= now()", put: "" }],
-    kinds: ["redis", "pauses", "everything"]
+    edits: [
+      { file: "LockService/Redis/Requests.js", find: " || deadline <= now()", put: "" },
+      {
+        file: "LockService/KeyActor.js",
+        find: "if (this.#share !== undefined && this.#share.cover.deadline <= now)",
+        put: "if (this.#share === null)"
+      }
+    ],
+    kinds: ["redis", "pauses", "everything"],
+    within: 9
   },
   {
     name: "deadline rule 2: a pushed lease counts from before its grant",
@@ -258,7 +267,7 @@ export const teeth: ReadonlyArray<Tooth> = [
       }
     ],
     kinds: ["pauses"],
-    within: 70
+    within: 68
   },
   {
     name: "rule 3: a lease is looked at before each side effect",
@@ -270,7 +279,7 @@ export const teeth: ReadonlyArray<Tooth> = [
       }
     ],
     kinds: ["pauses"],
-    within: 204
+    within: 138
   },
   {
     name: "rule 4: who waits asks again",
@@ -282,7 +291,7 @@ export const teeth: ReadonlyArray<Tooth> = [
       }
     ],
     kinds: ["redis"],
-    within: 27
+    within: 24
   },
   {
     name: "a pushed grant lasts as long as a claim",
@@ -294,7 +303,7 @@ export const teeth: ReadonlyArray<Tooth> = [
       }
     ],
     kinds: ["crashes", "redis"],
-    within: 91
+    within: 57
   },
   {
     name: "who leaves is taken out of the line",
@@ -306,7 +315,7 @@ export const teeth: ReadonlyArray<Tooth> = [
       }
     ],
     kinds: ["contention", "calm"],
-    within: 53
+    within: 3
   },
   {
     name: "what is withdrawn ends in redis",
@@ -318,13 +327,13 @@ export const teeth: ReadonlyArray<Tooth> = [
       }
     ],
     kinds: ["contention", "redis"],
-    within: 9
+    within: 17
   },
   {
     name: "an interruption gives back what was granted",
     edits: [{ file: "LockService/Wait.js", find: "this.#line.giveBack(this.#holder);", put: ";" }],
     kinds: ["contention", "calm"],
-    within: 8
+    within: 23
   },
   {
     // a deletion that does not wait is stopped by the comparison of generations: both go
@@ -338,13 +347,13 @@ export const teeth: ReadonlyArray<Tooth> = [
       }
     ],
     kinds: ["store", "everything"],
-    within: 700
+    within: 182
   },
   {
     name: "a confirmation is sent under the lease only",
     edits: [{ file: "Attempts.js", find: "yield* stillMine;\n                answer", put: "answer" }],
     kinds: ["pauses"],
-    within: 204
+    within: 260
   }
 ]
 

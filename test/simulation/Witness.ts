@@ -346,7 +346,7 @@ export class Witness {
   acts(hold: Hold): void {
     const { now } = this.#world
     hold.actedAt ??= now
-    if (hold.since < this.flushedAt) return
+    if (hold.since <= this.flushedAt) return
     for (const other of this.#holds.get(hold.key) ?? []) {
       if (other.fence <= hold.fence || other.actedAt === undefined || !this.#excludes(hold, other)) continue
       if (now - other.actedAt <= this.#tolerance) continue
