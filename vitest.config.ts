@@ -6,8 +6,6 @@ export default defineConfig({
     include: ["test/**/*.test.ts"],
     setupFiles: ["test/setup.ts"],
     globalSetup: ["test/servers/build.ts", "test/servers/engines.ts"],
-    // what the files import is loaded once for each worker: anew for each file it took a quarter of all time
-    isolate: false,
     // many tests wait: for tokens to expire, for processes to be missed
     maxWorkers: Math.max(4, availableParallelism() - 1),
     // real servers and real processes, beside others on as many cores as there are
