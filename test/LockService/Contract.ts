@@ -221,17 +221,17 @@ export const suite = <E>(name: string, layer: Layer.Layer<LockService.LockServic
     for (const mode of ["exclusive", "shared"] as const) {
       test(`a taken ${mode} lease lasts as long as it is renewed, and then the next is served`, (locks, key) =>
         Effect.gen(function* () {
-          const taken = yield* locks.take(key, { mode, ttl: "300 millis" })
+          const taken = yield* locks.take(key, { mode, ttl: "800 millis" })
           const told = yield* Effect.fork(taken.lost)
           const { enter, order } = yield* queue(locks, key)
           yield* enter("next")
           for (let round = 0; round < 3; round++) {
-            yield* Effect.sleep("200 millis")
-            yield* locks.renew(key, taken.id, "300 millis")
+            yield* Effect.sleep("300 millis")
+            yield* locks.renew(key, taken.id, "800 millis")
             yield* taken.check
           }
           assert.deepStrictEqual(order, [])
-          yield* Effect.sleep("350 millis")
+          yield* Effect.sleep("1 second")
           assert.deepStrictEqual(order, ["next"])
           yield* Fiber.join(told)
           yield* fails("LeaseLost", taken.check)
